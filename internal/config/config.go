@@ -3,7 +3,10 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
+	"os"
+	"strings"
 	"time"
 
 	"postvagt/internal/level"
@@ -16,7 +19,7 @@ type Config struct {
 	Host        string // our name in SMTP; default os.Hostname
 	Authorities []Authority
 	Listen      Listen
-	Trusted     []netip.Prefix // networks whose mail is the authority's own (with a sender in its domains: outbound)
+	Trusted     []Trust
 	Users       []User
 	TLS         TLS
 	Store       Store
@@ -24,12 +27,23 @@ type Config struct {
 	Delivery    Delivery
 	Limits      Limits
 	Log         Log
+	Warnings    []string // what is allowed but should be known, in the order of the file: "line 7: …"
+}
+
+// Trust is a network whose mail is the authority's own and may go out. Where the network is shared with strangers, as
+// Exchange Online's are by all its tenants, the mail must prove itself: by a secret header field, a client certificate, or both.
+type Trust struct {
+	Net         netip.Prefix
+	OwnSenders  bool   // only mail whose envelope sender is in the authority's own domains
+	Header      string // name of the field that must be there with the value Secret; the guard takes it off. "" none
+	Secret      string
+	Certificate string // name the client's TLS certificate must prove; "" none
 }
 
 // Authority is one guarded organisation.
 type Authority struct {
 	Name      string
-	Domains   []string // lower case; ".eksempel.example" means all below
+	Domains   []string // lower case, A-labels; ".eksempel.example" means all below
 	SafetyNet string   // mailbox: last rung of the ladder
 	Contact   string   // shown in notices; default SafetyNet
 	Policy    policy.Options
@@ -89,11 +103,11 @@ type Store struct {
 type Route struct {
 	To             string      // domain, ".domain" for all below, or "*"
 	SmartHost      string      // "host:port"; "" : the domain's MX
-	Level          level.Level // least level asked of this hop for any mail; default: encrypted to the world, cleartext to the authority's own domains
-	Vouches        level.Level
-	TLSName        string
-	RootCAs        string
-	User, Password string
+	Level          level.Level // least level asked of this hop for any mail; None here means RouteOf's default: encrypted to the world, cleartext to the authorities' own domains
+	Vouches        level.Level // level the authority declares that the hop carries mail on at; None: it does not vouch
+	TLSName        string      // name the hop's certificate must prove; "" its own
+	RootCAs        string      // PEM file with extra roots; "" the system's
+	User, Password string      // AUTH towards the smart host
 }
 
 // Delivery holds the times of a delivery's life.
@@ -121,14 +135,83 @@ type Log struct {
 	Format string // "text" (default) or "json"
 }
 
-// Load reads and checks a file. The error is a Mistakes, or why the file could not be read.
-func Load(path string) (*Config, error) { panic("contract") }
+// Load reads and checks a file, and the files it names. The error is a Mistakes, or why the file could not be read.
+func Load(path string) (*Config, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	return parse(path, data, os.ReadFile)
+}
 
-// Parse reads and checks data; path names it in messages.
-func Parse(path string, data []byte) (*Config, error) { panic("contract") }
+// Parse reads and checks data; path names it in messages, and relative file names in it start from path's folder. It
+// reads no file: whether certificates exist, and what password files hold, is Load's to see.
+func Parse(path string, data []byte) (*Config, error) { return parse(path, data, nil) }
 
-// AuthorityOf returns the authority whose domains hold domain; nil when none does.
-func (c *Config) AuthorityOf(domain string) *Authority { panic("contract") }
+// parse reads the configuration section by section, then checks it as a whole. readFile is nil when files stay unread.
+func parse(path string, data []byte, readFile func(string) ([]byte, error)) (*Config, error) {
+	r := &reader{path: path, readFile: readFile}
+	c := r.config(data)
+	if len(r.mistakes) == 0 {
+		r.whole(c)
+	}
+	if len(r.mistakes) > 0 {
+		return nil, r.mistakes.sorted()
+	}
+	c.Warnings = r.told()
+	return c, nil
+}
+
+// AuthorityOf returns the authority whose domains hold domain; nil when none does. A domain named exactly comes before
+// one below a ".domain", and the longest of these before the others.
+func (c *Config) AuthorityOf(domain string) *Authority {
+	domain = canonical(domain)
+	var best *Authority
+	longest := 0
+	for i := range c.Authorities {
+		for _, zone := range c.Authorities[i].Domains {
+			if zone == domain {
+				return &c.Authorities[i]
+			}
+			if inZone(zone, domain) && len(zone) > longest {
+				best, longest = &c.Authorities[i], len(zone)
+			}
+		}
+	}
+	return best
+}
 
 // RouteOf returns the route for a recipient domain; the zero Route, with its default Level, means the domain's MX.
-func (c *Config) RouteOf(domain string) Route { panic("contract") }
+func (c *Config) RouteOf(domain string) Route {
+	domain = canonical(domain)
+	var route Route
+	for _, r := range c.Routes {
+		if r.To == "*" || inZone(r.To, domain) {
+			route = r
+			break
+		}
+	}
+	if route.Level == level.None {
+		route.Level = level.Encrypted
+		if c.AuthorityOf(domain) != nil {
+			route.Level = level.Cleartext
+		}
+	}
+	return route
+}
+
+// canonical is the form in which domains are compared; what is no domain (an address literal) stays, in lower case.
+func canonical(domain string) string {
+	if a, err := asciiDomain(domain); err == nil {
+		return a
+	}
+	return strings.ToLower(domain)
+}
+
+// inZone reports whether domain is zone or, where zone begins with a dot, below it.
+func inZone(zone, domain string) bool {
+	if strings.HasPrefix(zone, ".") {
+		return len(domain) > len(zone) && strings.HasSuffix(domain, zone)
+	}
+	return zone == domain
+}

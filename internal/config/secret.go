@@ -1,0 +1,70 @@
+package config
+
+import (
+	"crypto/tls"
+	"os"
+	"strings"
+)
+
+// password reads a route's password, from the file or beside it.
+func (r *reader) password(s section) string {
+	if s.given("password") && s.given("password_file") {
+		r.mistake(s.n.line, "routes.password and routes.password_file are both given", "nobody could tell which is meant", "keep password_file")
+	}
+	if p := r.secret(s, "password_file"); p != "" {
+		return p
+	}
+	return one(s, "password", parseText).value
+}
+
+// secret reads the file named by key, without its last line end; "" when the key is not given or files stay unread.
+func (r *reader) secret(s section, key string) string {
+	name := r.file(s, key)
+	if name == "" || r.readFile == nil {
+		return ""
+	}
+	line := s.n.get(key).line
+	what := nameOf(join(s.path, key))
+	if !r.regular(name, what, line) {
+		return ""
+	}
+	data, err := r.readFile(name)
+	if err != nil {
+		r.mistake(line, what+" cannot be read", err.Error(), "")
+		return ""
+	}
+	text := strings.TrimRight(string(data), "\r\n")
+	if text == "" || strings.ContainsAny(text, "\r\n\x00") {
+		r.mistake(line, what+" "+quote(name)+" does not hold exactly one line", "", "")
+		return ""
+	}
+	return text
+}
+
+// regular tells a file that is missing or is none, before anything reads it: a pipe or device could hang us.
+func (r *reader) regular(name, what string, line int) bool {
+	const most = 1 << 20
+	info, err := os.Stat(name)
+	switch {
+	case err != nil:
+		r.mistake(line, what+" "+quote(name)+" cannot be read", err.Error(), "")
+	case !info.Mode().IsRegular() || info.Size() > most:
+		r.mistake(line, what+" "+quote(name)+" is no file of at most 1 MiB", "", "")
+	default:
+		return true
+	}
+	return false
+}
+
+// certificate checks that certificate and key exist and belong together.
+func (r *reader) certificate(s section, t TLS) {
+	if r.readFile == nil || t.Cert == "" || t.Key == "" {
+		return
+	}
+	if !r.regular(t.Cert, "tls.cert", s.n.get("cert").line) || !r.regular(t.Key, "tls.key", s.n.get("key").line) {
+		return
+	}
+	if _, err := tls.LoadX509KeyPair(t.Cert, t.Key); err != nil {
+		r.mistake(s.n.get("cert").line, "tls.cert and tls.key do not make a certificate", err.Error(), "both are PEM files; the key must be the certificate's own")
+	}
+}
