@@ -1,8 +1,16 @@
 // Package detect finds sensitive data in text. It is pure: located text in, findings out; it reads no clock but the
 // one handed in, no file and no configuration. A finding never holds the value itself (law 6).
+//
+// A CPR number is found by its form first (the scanner of scan.go, which works on offsets and allocates nothing), then
+// by its birth date (cpr.go), and then weighed by its writing, its check digit and the words around it (context.go).
 package detect
 
-import "time"
+import (
+	"math"
+	"sort"
+	"strings"
+	"time"
+)
 
 // Kind is what a finding is of.
 type Kind string
@@ -42,6 +50,7 @@ func (p Place) Readable() bool {
 type Text struct {
 	Place   Place
 	Content string
+	Address bool // the text is an address (addr-spec) of an address field
 }
 
 // Finding is one piece of sensitive data, or one thing that could not be read.
@@ -50,17 +59,157 @@ type Finding struct {
 	Place      Place   `json:"place"`
 	Start      int     `json:"start"` // byte offsets into the text's Content
 	End        int     `json:"end"`
-	Masked     string  `json:"masked,omitempty"` // 010170-••••
-	Confidence float64 `json:"confidence"`       // 0..1
-	Why        string  `json:"why"`              // one line, never with the value
+	Masked     string  `json:"masked,omitempty"`  // 010170-••••
+	Confidence float64 `json:"confidence"`        // 0..1
+	Why        string  `json:"why"`               // one line, never with the value
+	Address    bool    `json:"address,omitempty"` // inside an address (addr-spec) of an address field: From, To, Cc …
 }
 
-// Find returns what stands in the text, in the order it stands, without overlaps. now bounds birth dates.
-func Find(t Text, now time.Time) []Finding { panic("contract") }
+// Most is how many findings Find returns of one text at most: what holds so many is a list, and its length is bounded.
+const Most = 10_000
 
-// Mask returns s with every possible CPR number masked: for log lines, notices, the ledger. It errs to the side of
-// masking: whatever Find would find at any confidence is masked, and so is any run that could be one.
-func Mask(s string) string { panic("contract") }
+// Find returns what stands in the text, in the order it stands, without overlaps. now bounds birth dates; a zero now
+// bounds nothing.
+func Find(t Text, now time.Time) []Finding {
+	var (
+		sc    = scanner{s: t.Content}
+		w     window
+		limit = upTo(now)
+		chain []candidate // overlapping candidates, of which the likelier are kept
+		found []Finding
+		list  = -1 // where the last number with a label ended
+	)
+	for len(found) < Most && sc.next(&w) {
+		c, ok := weigh(t.Content, &w, limit, &list)
+		if !ok {
+			continue
+		}
+		if n := len(chain); n > 0 && (c.start >= chain[n-1].end || n >= Most) {
+			found = settle(found, chain, &t)
+			chain = chain[:0]
+		}
+		if len(chain) == 0 && len(found) > 0 && c.start < found[len(found)-1].End {
+			continue // only where a chain was cut for its length
+		}
+		chain = append(chain, c)
+	}
+	return settle(found, chain, &t)
+}
 
-// HoldsCPR reports whether Mask would change s.
-func HoldsCPR(s string) bool { panic("contract") }
+// candidate is a window with a possible birth date.
+type candidate struct {
+	start, end int
+	digits     [10]byte
+	confidence float64
+	why        reasons
+	lost       bool // overlaps one more likely
+}
+
+// reasons are the facts that a confidence rests on.
+type reasons struct {
+	mod11, replacement, separated, labelled, against, blob, amount, phone bool
+}
+
+// listGap is how far apart numbers of a list may stand for a label at its head to speak for all.
+const listGap = 96
+
+// weigh gives a window its confidence; ok is false where it cannot be a CPR number. list is where the last labelled
+// number ended.
+func weigh(s string, w *window, limit date, list *int) (c candidate, ok bool) {
+	b, replacement, ok := birth(&w.digits)
+	if !ok || b.after(limit) || w.phone && w.shape != sixFour {
+		return candidate{}, false
+	}
+	e := surroundings(s, w)
+	if !e.labelled && !e.against && *list >= 0 && w.start-*list < listGap && w.shape <= sixFour {
+		e.labelled = true
+	}
+	if e.labelled {
+		*list = w.end
+	}
+	c = candidate{start: w.start, end: w.end, digits: w.digits}
+	c.why = reasons{mod11(&w.digits), replacement, w.shape != plain, e.labelled, e.against, e.blob, e.amount && w.shape == plain, w.phone}
+	with, without := form(w)
+	c.confidence = c.why.adjust(with, without)
+	return c, true
+}
+
+// adjust turns what the writing alone is worth into the confidence.
+func (r reasons) adjust(with, without float64) float64 {
+	v := without
+	if r.mod11 {
+		v = with
+	}
+	for _, a := range [...]struct {
+		holds bool
+		by    float64
+	}{{r.replacement, -0.05}, {r.against, -0.3}, {r.phone, -0.3}, {r.blob, -0.4}, {r.amount, -0.2}} {
+		if a.holds {
+			v += a.by
+		}
+	}
+	if r.labelled {
+		v += (1 - v) * 0.6
+	}
+	return math.Round(min(max(v, 0.05), 0.99)*100) / 100
+}
+
+// String says the facts on one line.
+func (r reasons) String() string {
+	var b strings.Builder
+	b.WriteString("a valid birth date")
+	say := func(holds bool, words string) {
+		if holds {
+			b.WriteString(", ")
+			b.WriteString(words)
+		}
+	}
+	say(r.replacement, "replacement number")
+	say(r.mod11, "check digit holds")
+	say(!r.mod11, "check digit does not hold")
+	say(r.separated, "written as a CPR number")
+	say(r.labelled, "a label beside it")
+	say(r.against, "a label for another number before it")
+	say(r.blob, "inside a token")
+	say(r.amount, "an amount")
+	say(r.phone, "an international prefix before it")
+	return b.String()
+}
+
+// settle appends the likeliest candidates of the chain that do not overlap. Candidates ascend in both start and end, and
+// each has at most ten groups, so that one overlaps only a few neighbours on either side.
+func settle(found []Finding, chain []candidate, t *Text) []Finding {
+	if len(chain) > 1 {
+		drop(chain)
+	}
+	for i := range chain {
+		if c := &chain[i]; !c.lost && len(found) < Most {
+			found = append(found, Finding{
+				Kind: CPR, Place: t.Place, Start: c.start, End: c.end, Masked: masked(&c.digits),
+				Confidence: c.confidence, Why: c.why.String(), Address: t.Address,
+			})
+		}
+	}
+	return found
+}
+
+// drop marks the candidates that overlap a likelier one; of equals the first is kept.
+func drop(chain []candidate) {
+	order := make([]int, len(chain))
+	for i := range order {
+		order[i] = i
+	}
+	sort.SliceStable(order, func(a, b int) bool { return chain[order[a]].confidence > chain[order[b]].confidence })
+	for _, i := range order {
+		c := &chain[i]
+		if c.lost {
+			continue
+		}
+		for j := i - 1; j >= 0 && chain[j].end > c.start; j-- {
+			chain[j].lost = true
+		}
+		for j := i + 1; j < len(chain) && chain[j].start < c.end; j++ {
+			chain[j].lost = true
+		}
+	}
+}

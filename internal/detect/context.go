@@ -1,0 +1,142 @@
+package detect
+
+import "strings"
+
+// near is how many bytes before a number are read for labels, beside how many after it.
+const (
+	near   = 72
+	beside = 20
+)
+
+// speaksFor are words that say that a CPR number stands beside them; speaksAgainst say that another number does. All are
+// lower case and sought as parts of words, since labels are glued and inflected ("cprnr", "fakturanummeret").
+var (
+	speaksFor = []string{"cpr", "personnummer", "personnr", "person-nr", "person nr", "personnumre", "født", "foedt", "fødsel", "foedsel",
+		"civil registration", "date of birth", "born"}
+	speaksAgainst = []string{"faktura", "invoice", "ordre", "order", "tlf", "telefon", "mobil", "phone", "fax", "konto", "account", "p-nr",
+		"p-nummer", "p.nr", "p nr", "pnr", "produktionsenhed", "cvr", "ean", "gln", "varenr", "varenummer", "artikel", "kundenr", "kundenummer",
+		"bilag", "kvittering", "voucher", "gavekort", "licens", "license", "serienr", "serienummer", "imei", "isbn", "girokort", "timestamp", "betalings-id"}
+)
+
+// evidence is what the surroundings of a window say.
+type evidence struct {
+	labelled bool // a label for a CPR number stands near
+	against  bool // a label for another kind of number stands directly before this one
+	blob     bool // inside a token of letters and digits: a hash, a key, an id
+	amount   bool // decimals or a currency follow
+}
+
+// surroundings reads what stands around the window. Labels before it count by distance, the nearest wins; one that
+// speaks against counts only where no other number stands between, so that it never takes a neighbour along.
+func surroundings(s string, w *window) evidence {
+	var buf [near + beside]byte
+	before := lower(buf[:0], s[max(0, w.start-near):w.start])
+	after := lower(buf[len(before):len(before)], s[w.end:min(len(s), w.end+beside)])
+
+	e := evidence{blob: blob(s, w), amount: amount(string(after))}
+	pro, contra := lastOf(before, speaksFor), lastOf(before, speaksAgainst)
+	if contra >= 0 && numberIn(before[contra:]) {
+		contra = -1
+	}
+	e.labelled = pro > contra
+	e.against = contra > pro
+	if !e.against && !e.labelled {
+		first, _, _ := strings.Cut(string(after), "\n")
+		e.labelled = lastOf(untilNumber([]byte(first)), speaksFor) >= 0
+	}
+	return e
+}
+
+// lower appends s in lower case; of letters outside ASCII only Æ, Ø and Å are folded (two bytes each way).
+func lower(dst []byte, s string) []byte {
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		switch {
+		case c >= 'A' && c <= 'Z':
+			c += 'a' - 'A'
+		case i > 0 && s[i-1] == 0xC3 && c >= 0x80 && c <= 0x9E:
+			c += 0x20
+		}
+		dst = append(dst, c)
+	}
+	return dst
+}
+
+// lastOf returns where the last of the words ends in b, or -1.
+func lastOf(b []byte, words []string) int {
+	last := -1
+	for _, word := range words {
+		if i := strings.LastIndex(string(b), word); i >= 0 {
+			last = max(last, i+len(word))
+		}
+	}
+	return last
+}
+
+// numberIn reports whether b holds a number of four digits or more: a label before it belongs to that one.
+func numberIn(b []byte) bool {
+	run := 0
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			run = 0
+			continue
+		}
+		if run++; run == 4 {
+			return true
+		}
+	}
+	return false
+}
+
+func untilNumber(b []byte) []byte {
+	for i, c := range b {
+		if c >= '0' && c <= '9' {
+			return b[:i]
+		}
+	}
+	return b
+}
+
+// amount reports whether what follows makes the number an amount of money.
+func amount(after string) bool {
+	if len(after) >= 2 && after[0] == ',' && after[1] >= '0' && after[1] <= '9' {
+		return true
+	}
+	after = strings.TrimLeft(after, " ")
+	for _, unit := range []string{"kr", "dkk", "eur", "€"} {
+		if strings.HasPrefix(after, unit) {
+			return true
+		}
+	}
+	return false
+}
+
+// blob reports whether the window stands inside a token made by a machine: letters directly on both sides of ten plain
+// digits, or a UUID.
+func blob(s string, w *window) bool {
+	if w.start == 0 || w.end == len(s) {
+		return false
+	}
+	if w.shape == plain {
+		return letter(s[w.start-1]) && letter(s[w.end])
+	}
+	return w.shape == sixFour && w.start >= 2 && hex(s[w.start-1]) && hex(s[w.start-2]) && uuidTail(s[w.end:])
+}
+
+// uuidTail reports whether s goes on as a UUID does after its first two groups (RFC 9562, section 4).
+func uuidTail(s string) bool {
+	const tail = "-xxxx-xxxx-xxxxxxxxxxxx"
+	if len(s) < len(tail) {
+		return false
+	}
+	for i := range len(tail) {
+		if tail[i] == '-' && s[i] != '-' || tail[i] == 'x' && !hex(s[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func letter(c byte) bool { c |= 0x20; return c >= 'a' && c <= 'z' }
+
+func hex(c byte) bool { return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'f' }

@@ -1,0 +1,281 @@
+package detect
+
+// The scanner reads text once, from left to right, and never copies it: what it reports are offsets into the text as it
+// stands. Digits form groups (a maximal run of digits; marks that take no room are part of it), groups joined by a
+// separator form a row, and a window is a stretch of whole groups of one row with ten digits in all, split between
+// the sixth and the seventh or nowhere. Since groups are maximal, ten digits inside a longer run are no window; since a
+// window may start at any group of its row, a neighbouring number never hides one.
+
+// joint is how a group is joined to the one before it.
+type joint uint8
+
+const (
+	none joint = iota // not at all: a row begins
+	byDash
+	byWrap // a hyphen at the line's end
+	bySpace
+	byDot
+	bySlash
+	byUnderscore
+	byTab
+	loose // a full stop and a blank: more likely two sentences
+)
+
+// group is a maximal run of digits.
+type group struct {
+	start, end int
+	n          int      // digits
+	digits     [10]byte // the first ten, as values 0–9
+	joint      joint
+	atSix      bool // a mark that takes no room stands between the sixth and the seventh digit
+	plus       bool // a plus sign stands before it
+}
+
+// shape is how a window's ten digits are grouped.
+type shape uint8
+
+const (
+	plain   shape = iota // 0101705000
+	sixFour              // 010170-5000
+	dated                // 01.01.70-5000
+	spaced               // 0 1 0 1 7 0 - 5 0 0 0
+	odd                  // anything else that is split after the sixth digit
+)
+
+// window is a stretch of text that has the form of a CPR number.
+type window struct {
+	start, end int
+	digits     [10]byte // values 0–9
+	shape      shape
+	cut        joint // between the sixth and seventh digit; none for a plain one
+	inner      joint // between the groups of the date, when all alike; else loose
+	atSix      bool  // plain, with a mark after the sixth digit
+	phone      bool  // it begins with, or follows, an international prefix
+}
+
+type scanner struct {
+	s   string
+	pos int
+	n   int // groups in the row so far
+	row [16]group
+}
+
+// next returns the next window. Windows come in ascending order of both start and end, and may overlap.
+func (sc *scanner) next(w *window) bool {
+	for sc.group() {
+		if sc.window(w) {
+			return true
+		}
+	}
+	return false
+}
+
+// group reads the next group of digits into the row, or begins a new row with it.
+func (sc *scanner) group() bool {
+	at, j := sc.pos, none
+	if sc.n > 0 {
+		at, j = readJoint(sc.s, sc.pos)
+	}
+	if j == none {
+		sc.n = 0
+		if at = nextDigit(sc.s, sc.pos); at < 0 {
+			return false
+		}
+	}
+	g := &sc.row[sc.n%len(sc.row)]
+	sc.n++
+	g.joint = j
+	g.plus = at > 0 && sc.s[at-1] == '+'
+	sc.pos = g.read(sc.s, at)
+	return true
+}
+
+// nextDigit returns where the next decimal digit stands at or after i, or -1.
+func nextDigit(s string, i int) int {
+	for ; i < len(s); i++ {
+		if !mayBegin[s[i]] {
+			continue
+		}
+		if c, _, _ := classAt(s, i); c == digit {
+			return i
+		}
+	}
+	return -1
+}
+
+// read fills g with the digits that stand from i on and returns where they end.
+func (g *group) read(s string, i int) int {
+	g.start, g.n, g.atSix = i, 0, false
+	for i < len(s) {
+		c, v, size := classAt(s, i)
+		if c == mark {
+			past := skipMarks(s, i)
+			if past == len(s) {
+				break
+			}
+			if c, v, size = classAt(s, past); c == digit {
+				g.atSix = g.atSix || g.n == 6
+				i = past
+			}
+		}
+		if c != digit {
+			break
+		}
+		if g.n < len(g.digits) {
+			g.digits[g.n] = v
+		}
+		g.n++
+		i += size
+	}
+	g.end = i
+	return i
+}
+
+func skipMarks(s string, i int) int {
+	for i < len(s) {
+		c, _, size := classAt(s, i)
+		if c != mark {
+			break
+		}
+		i += size
+	}
+	return i
+}
+
+// readJoint reads the separator at i and returns where the digit after it stands and what kind it is: blanks, or one
+// sign (a hyphen may be doubled) with blanks around it. It returns none where what stands there joins nothing.
+func readJoint(s string, i int) (int, joint) {
+	const most = 3 // blanks on either side
+	j, blanks, signs := none, 0, 0
+	for i < len(s) {
+		c, _, size := classAt(s, i)
+		switch c {
+		case digit:
+			return i, j
+		case mark:
+		case space, tab:
+			if blanks++; blanks > most {
+				return i, none
+			}
+			j = withBlank(j, c)
+		case newline:
+			if j != byDash && j != byWrap {
+				return i, none
+			}
+			j = byWrap
+		case dash, dot, slash, underscore:
+			blanks = 0
+			if signs++; signs > 2 || signs == 2 && (c != dash || j != byDash) {
+				return i, none
+			}
+			if j = withSign(j, c); j == none {
+				return i, none
+			}
+		default:
+			return i, none
+		}
+		i += size
+	}
+	return i, none
+}
+
+// withBlank is what a joint becomes by a blank after it.
+func withBlank(j joint, c class) joint {
+	switch {
+	case j == none && c == tab:
+		return byTab
+	case j == none:
+		return bySpace
+	case j == bySpace && c == tab:
+		return byTab
+	case j == byDot:
+		return loose
+	}
+	return j
+}
+
+// withSign is what a joint becomes by a sign after it; blanks may stand before the sign.
+func withSign(j joint, c class) joint {
+	switch c {
+	case dash:
+		return byDash
+	case slash:
+		return bySlash
+	case underscore:
+		return byUnderscore
+	}
+	if j != none {
+		return loose // a blank before the full stop
+	}
+	return byDot
+}
+
+// window looks whether a window ends with the newest group. There can be only one: going back, the sum of digits grows.
+func (sc *scanner) window(w *window) bool {
+	total, cut := 0, -1
+	for k := 0; k < sc.n && k < 10; k++ {
+		total += sc.back(k).n
+		if total == 4 {
+			cut = k
+		}
+		if total < 10 {
+			continue
+		}
+		if total > 10 || k > 0 && cut < 0 {
+			return false
+		}
+		return sc.fill(w, k, cut)
+	}
+	return false
+}
+
+// back returns the group k before the newest.
+func (sc *scanner) back(k int) *group { return &sc.row[(sc.n-1-k)%len(sc.row)] }
+
+// fill describes the window of the newest group and the k before it; its last four digits begin cut groups back. It
+// returns false where day and month cannot be.
+func (sc *scanner) fill(w *window, k, cut int) bool {
+	first, last := sc.back(k), sc.back(0)
+	*w = window{start: first.start, end: last.end}
+	at := 0
+	for i := k; i >= 0; i-- {
+		g := sc.back(i)
+		at += copy(w.digits[at:], g.digits[:g.n])
+	}
+	if !plausible(&w.digits) {
+		return false
+	}
+	w.phone = first.plus || first.joint != none && sc.n > k+1 && sc.back(k+1).plus && sc.back(k+1).n <= 3
+	if k == 0 {
+		w.atSix = first.atSix
+		return true
+	}
+	w.cut = sc.back(cut).joint
+	w.shape, w.inner = sc.grouping(k, cut)
+	return true
+}
+
+// grouping names how the window's digits are grouped and by what its date is.
+func (sc *scanner) grouping(k, cut int) (shape, joint) {
+	inner := none
+	if k > cut+1 {
+		inner = sc.back(k - 1).joint
+	}
+	singles, pairs := k == 9, k == 3 && cut == 0
+	for i := k; i > cut; i-- {
+		g := sc.back(i)
+		pairs = pairs && g.n == 2
+		if i < k && g.joint != inner {
+			inner = loose
+		}
+	}
+	switch {
+	case k == 1:
+		return sixFour, inner
+	case pairs:
+		return dated, inner
+	case singles:
+		return spaced, inner
+	}
+	return odd, inner
+}
