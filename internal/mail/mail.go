@@ -3,6 +3,8 @@
 // what could be read is there. Depth, parts and header bytes are bounded by Limits.
 package mail
 
+import "strings"
+
 // Range is a half-open range of byte offsets into Message.Raw.
 type Range struct{ Start, End int }
 
@@ -15,8 +17,8 @@ type Field struct {
 
 // Part is one node of the MIME tree. The root is the message itself.
 type Part struct {
-	Path      string            // "" for the root, "1", "2.1" … in the numbering of IMAP (RFC 3501, section 6.4.5)
-	Fields    []Field           // in the order they stand
+	Path      string            // "" for the root, "1", "2.1" … in the numbering of IMAP (RFC 3501, section 6.4.5); see Parse
+	Fields    []Field           // in the order they stand; a line that is no field has an empty Name and all of it as Value
 	Head      Range             // the header, without the blank line after it
 	Body      Range             // what follows the blank line; without the line end that belongs to a closing boundary
 	MediaType string            // lower case; "text/plain" where nothing usable is said (RFC 2045, section 5.2)
@@ -26,6 +28,8 @@ type Part struct {
 	FileName  string            // decoded, from Content-Disposition's filename or Content-Type's name; may be empty
 	Parts     []*Part           // the parts of a multipart; the one message of a message/rfc822
 	Parent    *Part             // nil for the root
+	Preamble  Range             // of a multipart: what stands before its first part
+	Epilogue  Range             // of a multipart: what stands after its closing boundary
 }
 
 // Defect is something about a message that is not as the standards ask. It carries no content.
@@ -51,6 +55,8 @@ const (
 	DefectBareLineEnd  DefectKind = "bare CR or LF"
 	DefectNUL          DefectKind = "NUL byte"
 	DefectDecodedLimit DefectKind = "decoded content larger than the limit"
+	DefectNearBoundary DefectKind = "line that some readers take for a boundary"
+	DefectBadCharset   DefectKind = "text does not follow its character set"
 )
 
 // Limits bound the work Parse does. Zero fields mean the default.
@@ -69,24 +75,50 @@ type Message struct {
 
 // Parse reads raw. It never fails: what cannot be read is a Defect, and an inner part that cannot be split any further
 // is a leaf of type application/octet-stream or text/plain. raw is kept, not copied; the caller must not change it.
-func Parse(raw []byte, lim Limits) *Message { panic("contract") }
-
-// Get returns the first field of that name (case-insensitive), and whether there is one.
-func (p *Part) Get(name string) (Field, bool) { panic("contract") }
-
-// Unfolded returns a field's value on one line, undecoded, without surrounding blanks.
-func (m *Message) Unfolded(f Field) string { panic("contract") }
-
-// Decoded returns a field's value on one line with encoded words decoded (RFC 2047), also where they stand against
-// the rules (inside quotes, glued together, split inside a character). Always valid UTF-8.
-func (m *Message) Decoded(f Field) string { panic("contract") }
-
-// Content returns a part's body with its transfer encoding undone, at most limit bytes. What does not follow the
-// encoding is read as far as possible and reported as a Defect.
-func (m *Message) Content(p *Part, limit int) ([]byte, []Defect) { panic("contract") }
-
-// Text returns a text part's content as UTF-8: the declared charset, else UTF-8 where it is valid, else windows-1252.
-func (m *Message) Text(p *Part, limit int) (string, []Defect) { panic("contract") }
+//
+// The time is linear in len(raw), times Limits.Depth for messages made to be slow. Children lie inside their parent's
+// Body, in order and without overlap. A message/rfc822 whose own transfer encoding hides it (base64 against RFC 2046,
+// section 5.2.1) is a leaf of that type: parse its Content anew.
+//
+// Paths are unique. The message inside a message/rfc822 "2" is "2.0", and its parts are "2.1", "2.2" as in IMAP, which
+// has no number for that message itself.
+func Parse(raw []byte, lim Limits) *Message {
+	if lim.Depth <= 0 {
+		lim.Depth = 50
+	}
+	if lim.Parts <= 0 {
+		lim.Parts = 2000
+	}
+	if lim.HeaderBytes <= 0 {
+		lim.HeaderBytes = 1 << 20
+	}
+	m := &Message{Raw: raw, Root: &Part{}}
+	w := &walker{m: m, raw: raw, lim: lim}
+	w.lineEnds()
+	w.parts = 1
+	w.part(m.Root, 0, "text/plain")
+	return m
+}
 
 // Walk calls visit for the root and every part below it, in the order they stand.
-func (m *Message) Walk(visit func(*Part)) { panic("contract") }
+func (m *Message) Walk(visit func(*Part)) {
+	var walk func(*Part)
+	walk = func(p *Part) {
+		visit(p)
+		for _, c := range p.Parts {
+			walk(c)
+		}
+	}
+	walk(m.Root)
+}
+
+// Bytes returns what stands in r. The caller must not change it.
+func (m *Message) Bytes(r Range) []byte { return m.Raw[r.Start:r.End:r.End] }
+
+// Len returns the number of bytes in r.
+func (r Range) Len() int { return r.End - r.Start }
+
+// Multipart reports whether p was split at boundaries.
+func (p *Part) Multipart() bool {
+	return len(p.Parts) > 0 && strings.HasPrefix(p.MediaType, "multipart/")
+}

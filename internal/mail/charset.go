@@ -1,0 +1,223 @@
+package mail
+
+import (
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/text/encoding"
+	"golang.org/x/text/encoding/charmap"
+	"golang.org/x/text/encoding/htmlindex"
+	"golang.org/x/text/encoding/ianaindex"
+	"golang.org/x/text/encoding/unicode/utf32"
+)
+
+// Text returns a text part's content as UTF-8: the declared charset, else UTF-8 where it is valid, else windows-1252.
+// Text that is not what it declares is read as well as possible and reported as a Defect.
+func (m *Message) Text(p *Part, limit int) (string, []Defect) {
+	b, defects := m.Content(p, limit)
+	s, known, clean := decodeCharset(p.Params["charset"], string(b))
+	if !known {
+		defects = append(defects, Defect{p.Path, DefectCharset})
+	}
+	if !clean {
+		defects = append(defects, Defect{p.Path, DefectBadCharset})
+	}
+	return s, defects
+}
+
+// decodeText is decodeCharset for those who do not ask how it went.
+func decodeText(charset, s string) string {
+	text, _, _ := decodeCharset(charset, s)
+	return text
+}
+
+// decodeCharset returns s as valid UTF-8. known says that the charset is one we know (none is), clean that s follows it.
+func decodeCharset(charset, s string) (text string, known, clean bool) {
+	name := charsetName(charset)
+	switch name {
+	case "", "us-ascii", "ascii", "utf-8", "utf8", "unknown-8bit", "x-unknown", "binary":
+		// Nothing said, or nothing that 8-bit text would break: UTF-8 where it is that.
+		return mixedUTF8(s), true, !strings.HasPrefix(name, "utf") || validButEnd(s)
+	case "utf-7", "utf7", "unicode-1-1-utf-7", "csunicode11utf7", "x-unicode-1-1-utf-7":
+		text, clean = decodeUTF7(s)
+		return text, true, clean
+	}
+	e := lookup(name)
+	if e == nil {
+		return mixedUTF8(s), false, true
+	}
+	if wide(name) && isPlain(s) { // it says UTF-16 or EBCDIC and is ASCII or UTF-8 all the same
+		return mixedUTF8(s), true, false
+	}
+	text, err := e.NewDecoder().String(s)
+	if err != nil {
+		return mixedUTF8(s), true, false
+	}
+	clean = strings.Count(text, "\uFFFD") == 0
+	return strings.ToValidUTF8(text, "\uFFFD"), true, clean
+}
+
+func charsetName(s string) string {
+	s = strings.ToLower(strings.Trim(s, " \t\"'"))
+	if i := strings.IndexAny(s, " \t;,"); i >= 0 {
+		s = s[:i]
+	}
+	return s
+}
+
+// lookup returns the encoding of that lower-case name, nil where there is none.
+func lookup(name string) encoding.Encoding {
+	if strings.HasPrefix(name, "utf-32") || strings.HasPrefix(name, "utf32") {
+		switch {
+		case strings.HasSuffix(name, "le"):
+			return utf32.UTF32(utf32.LittleEndian, utf32.UseBOM)
+		default:
+			return utf32.UTF32(utf32.BigEndian, utf32.UseBOM)
+		}
+	}
+	for _, n := range []string{name, respell(name)} {
+		if n == "" {
+			continue
+		}
+		if e, err := htmlindex.Get(n); err == nil && e != nil && e != encoding.Replacement {
+			return e
+		}
+		if e, err := ianaindex.IANA.Encoding(n); err == nil && e != nil {
+			return e
+		}
+	}
+	return nil
+}
+
+// respell writes names as the indexes have them: "iso8859-15", "iso_8859-15", "win1252", "cp-1252".
+func respell(name string) string {
+	var b strings.Builder
+	for i := range len(name) {
+		if isAlnum(name[i]) {
+			b.WriteByte(name[i])
+		}
+	}
+	s := b.String()
+	for _, p := range []struct{ from, to string }{
+		{"iso8859", "iso-8859-"}, {"8859", "iso-8859-"}, {"latin", "latin"}, {"windows", "windows-"}, {"win", "windows-"},
+		{"cp125", "windows-125"}, {"cp", "cp"}, {"ibm", "ibm"}, {"koi8", "koi8-"}, {"mac", "macintosh"},
+	} {
+		if rest, ok := strings.CutPrefix(s, p.from); ok {
+			if p.from == "mac" || p.from == "xmac" {
+				rest = ""
+			}
+			return p.to + rest
+		}
+	}
+	return ""
+}
+
+// wide reports whether ASCII bytes do not mean ASCII characters in this charset.
+func wide(name string) bool {
+	for _, p := range []string{"utf-16", "utf16", "utf-32", "utf32", "ucs", "iso-10646", "unicode", "csunicode", "ibm037", "cp037", "ibm1047", "cp1047", "ibm01140", "ibm1140", "cp1140"} {
+		if strings.HasPrefix(name, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// isPlain reports whether s is ASCII or UTF-8 text without NULs.
+func isPlain(s string) bool {
+	return strings.IndexByte(s, 0) < 0 && utf8.ValidString(s)
+}
+
+// validButEnd reports whether s is UTF-8, but for a character cut off at its end by a limit.
+func validButEnd(s string) bool {
+	if utf8.ValidString(s) {
+		return true
+	}
+	for i := 1; i <= 3 && i <= len(s); i++ {
+		if utf8.RuneStart(s[len(s)-i]) {
+			return !utf8.FullRuneInString(s[len(s)-i:]) && utf8.ValidString(s[:len(s)-i])
+		}
+	}
+	return false
+}
+
+func windows1252(b byte) rune { return charmap.Windows1252.DecodeByte(b) }
+
+// decodeUTF7 decodes RFC 2152. Bytes over 127 and broken runs are kept as they stand; clean is then false.
+func decodeUTF7(s string) (text string, clean bool) {
+	var b strings.Builder
+	b.Grow(len(s))
+	clean = true
+	for i := 0; i < len(s); {
+		if s[i] != '+' {
+			j := strings.IndexByte(s[i:], '+')
+			if j < 0 {
+				j = len(s) - i
+			}
+			if plain := s[i : i+j]; true {
+				clean = clean && isASCII(plain)
+				b.WriteString(mixedUTF8(plain))
+			}
+			i += j
+			continue
+		}
+		i++
+		if i < len(s) && s[i] == '-' {
+			b.WriteByte('+')
+			i++
+			continue
+		}
+		start := i
+		for i < len(s) && base64Values[s[i]] < 64 {
+			i++
+		}
+		if i == start {
+			b.WriteByte('+')
+			clean = false
+			continue
+		}
+		clean = writeUTF16(&b, s[start:i]) && clean
+		if i < len(s) && s[i] == '-' {
+			i++
+		}
+	}
+	return b.String(), clean
+}
+
+// writeUTF16 writes the UTF-16 that the base64 characters of s hold.
+func writeUTF16(b *strings.Builder, s string) (clean bool) {
+	var acc uint32
+	bits, high := 0, rune(0)
+	clean = true
+	for i := range len(s) {
+		acc = acc<<6 | uint32(base64Values[s[i]])
+		if bits += 6; bits < 16 {
+			continue
+		}
+		bits -= 16
+		u := rune(acc >> bits & 0xffff)
+		switch {
+		case 0xd800 <= u && u < 0xdc00:
+			clean = clean && high == 0
+			high = u
+		case 0xdc00 <= u && u < 0xe000 && high != 0:
+			b.WriteRune((high-0xd800)<<10 | (u - 0xdc00) + 0x10000)
+			high = 0
+		case 0xdc00 <= u && u < 0xe000:
+			clean = false
+		default:
+			clean = clean && high == 0
+			high = 0
+			b.WriteRune(u)
+		}
+	}
+	return clean && high == 0
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
