@@ -1,6 +1,15 @@
 // Package smtpin accepts mail by SMTP (RFC 5321) with PIPELINING, 8BITMIME, SMTPUTF8, CHUNKING, DSN, ENHANCEDSTATUSCODES,
 // SIZE, STARTTLS, AUTH and REQUIRETLS. Lines end in CRLF and nothing else; a failed read ends the connection. It answers
 // 250 to the end of data only when its Handler says so (law 1).
+//
+// A connection is one goroutine: command lines are read and answered in order (conn.go), the message is read by DATA
+// (data.go) or BDAT (bdat.go) into one buffer counted against a budget that all connections share, and handed over
+// whole. Replies are collected and written when the next read would wait, which is all that PIPELINING asks.
+//
+// What it guarantees: the Handler's Data sees only complete messages whose lines all end in CRLF, each at most once; after
+// a failed or late read nothing more of that connection is read as commands; and no reply or log line repeats what
+// the client sent. What it does not do: look into the message, add a Received field, or limit the length of a text line
+// (998 octets is a recommendation of RFC 5321, section 4.5.3.1.6, that real mail breaks: MaxSize is the bound).
 package smtpin
 
 import (
@@ -8,7 +17,6 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"time"
 
@@ -90,16 +98,4 @@ type Options struct {
 	ReadTimeout     time.Duration // per line or chunk, default 5 min
 	MaxTransactions int           // per connection, default 1,000
 	Log             *slog.Logger
-}
-
-// Server serves one listener.
-type Server struct{ o Options }
-
-// New returns a Server for h.
-func New(h Handler, o Options) *Server { panic("contract") }
-
-// Serve accepts connections from l until ctx is done; then it closes l, lets transactions under way finish (at most
-// grace), tells idle clients 421 and returns when all connections are closed.
-func (s *Server) Serve(ctx context.Context, l net.Listener, grace time.Duration) error {
-	panic("contract")
 }
