@@ -58,7 +58,7 @@ func decodeCharset(charset, s string) (text string, known, clean bool) {
 }
 
 func charsetName(s string) string {
-	s = strings.ToLower(strings.Trim(s, " \t\"'"))
+	s = strings.TrimPrefix(strings.ToLower(strings.Trim(s, " \t\"'")), "charset=")
 	if i := strings.IndexAny(s, " \t;,"); i >= 0 {
 		s = s[:i]
 	}

@@ -62,7 +62,7 @@ func encodingName(value string) string {
 	switch s {
 	case "":
 		return "7bit"
-	case "7-bit", "8-bit":
+	case "7-bit", "8-bit", "7bits", "8bits":
 		return s[:1] + "bit"
 	}
 	return s

@@ -1,6 +1,7 @@
 package mail
 
 import (
+	"slices"
 	"strings"
 )
 
@@ -234,4 +235,21 @@ func lower(c byte) byte {
 		return c + 'a' - 'A'
 	}
 	return c
+}
+
+// FileNames returns every name that p's header gives its content, each once: filename of Content-Disposition and name of
+// Content-Type, in all the forms they stand in, since readers differ in which of them they show.
+func (m *Message) FileNames(p *Part) []string {
+	var names []string
+	for _, f := range p.Fields {
+		if bit := onceBit(f.Name); bit != ctBit && bit != dispBit {
+			continue
+		}
+		for _, q := range m.Params(f) {
+			if (q.Name == "filename" || q.Name == "name") && q.Value != "" && !slices.Contains(names, q.Value) {
+				names = append(names, q.Value)
+			}
+		}
+	}
+	return names
 }

@@ -97,7 +97,9 @@ func (w *walker) more(p *Part) bool {
 
 // notSplit makes a leaf of a multipart in which no part was found: its text is there to be read.
 func (w *walker) notSplit(p *Part) {
-	w.defect(p, DefectBoundary)
+	if last := len(w.m.Defects) - 1; last < 0 || w.m.Defects[last] != (Defect{p.Path, DefectBoundary}) {
+		w.defect(p, DefectBoundary)
+	}
 	p.MediaType = "text/plain"
 	p.Preamble, p.Epilogue = Range{}, Range{}
 }
@@ -144,7 +146,9 @@ func (w *walker) multipart(p *Part, depth int) stop {
 		s = w.scan()
 		p.Epilogue = Range{min(w.pos, s.end), s.end}
 	} else {
-		w.defect(p, DefectUnclosed)
+		if len(p.Parts) > 0 {
+			w.defect(p, DefectUnclosed)
+		}
 		p.Epilogue = Range{s.end, s.end}
 	}
 	w.bounds = w.bounds[:level]
