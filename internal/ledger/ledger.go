@@ -183,7 +183,10 @@ type Change struct {
 	Deadline time.Time
 	Watch    time.Time
 	Owner    string
-	Climb    *Climb // notices only: next rung
+	Body     *int            // a release: which body goes; nil keeps the old
+	Lane     string          // a release: the next hop; "" keeps the old
+	Verdict  *policy.Verdict // a release: what the person decided; nil keeps the old
+	Climb    *Climb          // notices only: next rung
 	Event    Event  // Kind and Detail; the ledger fills in the rest
 	Notices  []NewNotice
 }

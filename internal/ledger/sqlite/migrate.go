@@ -1,0 +1,89 @@
+package sqlite
+
+import (
+	"context"
+	"embed"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+
+	"postvagt/internal/ledger"
+)
+
+//go:embed migrations/*.sql
+var migrationFiles embed.FS
+
+// migration is one numbered step of the schema. A step that was released is never edited.
+type migration struct {
+	version int64
+	text    string
+}
+
+// migrations lists the steps in order.
+func migrations() ([]migration, error) {
+	names, err := fs.Glob(migrationFiles, "migrations/*.sql") // sorted
+	if err != nil {
+		return nil, err
+	}
+	var all []migration
+	for _, name := range names {
+		number, _, _ := strings.Cut(strings.TrimPrefix(name, "migrations/"), "_")
+		version, err := strconv.ParseInt(number, 10, 64)
+		if err != nil || version != int64(len(all)+1) {
+			return nil, fmt.Errorf("migration %s: wrong number", name)
+		}
+		text, err := migrationFiles.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, migration{version, string(text)})
+	}
+	return all, nil
+}
+
+// migrate brings the schema up to date, each step in a transaction of its own with its number in user_version, so
+// that dying in between leaves a whole schema. It refuses a schema newer than itself.
+func migrate(c *conn) error {
+	all, err := migrations()
+	if err != nil {
+		return err
+	}
+	for {
+		done, err := migrateOne(c, all)
+		if err != nil || done {
+			return err
+		}
+	}
+}
+
+func migrateOne(c *conn, all []migration) (done bool, err error) {
+	// The version is read inside the transaction: another process may be opening the same file.
+	if _, err := c.exec("BEGIN IMMEDIATE"); err != nil {
+		return false, err
+	}
+	defer func() {
+		if err != nil || done {
+			c.exec("ROLLBACK")
+		}
+	}()
+	var version int64
+	if _, err := c.one(context.Background(), func(r row) { version = r.int(0) }, "PRAGMA user_version"); err != nil {
+		return false, err
+	}
+	if version > int64(len(all)) {
+		return false, fmt.Errorf("%w: schema %d, this one knows %d: install the newer postvagt again", ledger.ErrNewer, version, len(all))
+	}
+	if version == int64(len(all)) {
+		return true, nil
+	}
+	next := all[version]
+	if err := c.script(next.text); err != nil {
+		return false, fmt.Errorf("migration %d: %w", next.version, err)
+	}
+	if err := c.script(fmt.Sprintf("PRAGMA user_version = %d", next.version)); err != nil {
+		return false, err
+	}
+	_, err = c.exec("COMMIT")
+	return false, err
+}

@@ -1,0 +1,65 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+
+	"postvagt/internal/ledger"
+)
+
+// Sums is read from the tally; Verify proves the tally by counting.
+func (s *Store) Sums(ctx context.Context) (sums ledger.Sums, err error) {
+	err = s.read(ctx, func(c *conn) (err error) {
+		sums, err = c.sums(ctx)
+		return err
+	})
+	if err != nil {
+		return ledger.Sums{}, fmt.Errorf("sums: %w", err)
+	}
+	return sums, nil
+}
+
+func (c *conn) sums(ctx context.Context) (ledger.Sums, error) {
+	sums := emptySums()
+	err := c.query(ctx, func(r row) error {
+		if what := r.str(0); what == "accepted" {
+			sums.Accepted = r.int(1)
+		} else {
+			sums.States[ledger.State(what)] = r.int(1)
+		}
+		return nil
+	}, "SELECT what, sum(n) FROM tally GROUP BY what")
+	if err != nil {
+		return sums, err
+	}
+	balance(&sums)
+	sums.Alarms, err = c.alarms(ctx)
+	return sums, err
+}
+
+func emptySums() ledger.Sums {
+	sums := ledger.Sums{States: make(map[ledger.State]int64, len(ledger.States))}
+	for _, st := range ledger.States {
+		sums.States[st] = 0
+	}
+	return sums
+}
+
+// balance adds up the states.
+func balance(sums *ledger.Sums) {
+	sums.Open, sums.Final = 0, 0
+	for st, n := range sums.States {
+		if st.Final() {
+			sums.Final += n
+		} else {
+			sums.Open += n
+		}
+	}
+	sums.Unaccounted = max(sums.Accepted-(sums.Open+sums.Final), sums.Open+sums.Final-sums.Accepted)
+}
+
+// alarms counts notices whose ladder is exhausted: they are held.
+func (c *conn) alarms(ctx context.Context) (n int64, err error) {
+	_, err = c.one(ctx, func(r row) { n = r.int(0) }, "SELECT count(*) FROM delivery WHERE notice = 1 AND state = 'held'")
+	return n, err
+}
