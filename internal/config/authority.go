@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -102,29 +103,52 @@ func (r *reader) policy(s section, domains []string) policy.Options {
 		o.Matrix = r.matrix(s.mapping("matrix"))
 	}
 	if s.given("uninspected") {
-		o.Uninspected = r.then(s.mapping("uninspected"), "hold", "send")
+		o.Uninspected = r.then(s.mapping("uninspected"), "send", "hold", "return")
 	}
 	for _, rule := range s.mappings("rules") {
 		o.Rules = append(o.Rules, r.rule(rule))
 	}
 	r.rulesOnce(s)
-	if false && len(r.mistakes) == before && s.n != nil {
+	if len(r.mistakes) == before && s.n != nil {
 		r.policyStands(s, o)
 	}
 	return o
 }
 
-// policyStands tells what the policy itself objects to, at the rules' line.
+// policyStands tells what the policy itself objects to: each objection at the line of the rule or key it names.
 func (r *reader) policyStands(s section, o policy.Options) {
-	if _, err := policy.New(o); err != nil {
-		at := s.n
-		for _, key := range []string{"matrix", "rules"} {
-			if n := s.n.get(key); n != nil {
-				at = n
+	_, err := policy.New(o)
+	if err == nil {
+		return
+	}
+	objections := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		objections = joined.Unwrap()
+	}
+	for _, e := range objections {
+		r.mistake(lineOfObjection(s.n, e.Error()), "authorities: "+detect.Mask(e.Error()), "", "")
+	}
+}
+
+// lineOfObjection finds what an objection of the policy's speaks of: its texts begin with the rule's id or the key.
+func lineOfObjection(authority *node, text string) int {
+	for _, key := range []string{"gateways", "matrix", "uninspected", "confidence", "rules"} {
+		n := authority.get(key)
+		if n == nil {
+			continue
+		}
+		if key == "rules" {
+			for _, rule := range n.items {
+				if id := rule.get("id"); id != nil && strings.HasPrefix(text, fmt.Sprintf("rule %q:", id.text)) {
+					return id.line
+				}
 			}
 		}
-		r.mistake(at.line, "the authority's policy does not stand", err.Error(), "")
+		if strings.HasPrefix(text, strings.TrimSuffix(key, "s")) {
+			return n.line
+		}
 	}
+	return authority.line
 }
 
 // bothForms lists each internationalised domain as A-label and as U-label, for an address may carry either.
@@ -142,9 +166,6 @@ func bothForms(domains []string) []string {
 // matrix reads the levels by class; what is not given keeps its safe default.
 func (r *reader) matrix(s section) policy.Matrix {
 	m := policy.DefaultMatrix()
-	if m == nil {
-		m = policy.Matrix{}
-	}
 	for _, c := range class.All {
 		given := one(s, c.String(), named(level.All))
 		if given.value == level.None {
@@ -154,9 +175,6 @@ func (r *reader) matrix(s section) policy.Matrix {
 			r.warn(given.line(), "authorities.matrix.%s asks only %s, less than the default %s: the authority must have assessed that risk itself", c, given.value, m[c])
 		}
 		m[c] = given.value
-	}
-	if s.n != nil && m[class.Sensitive] < m[class.Confidential] {
-		r.mistake(s.n.line, "the matrix asks less for sensitive than for confidential", "sensitive data needs the stronger channel", "raise sensitive to "+m[class.Confidential].String())
 	}
 	return m
 }
@@ -180,7 +198,7 @@ func (r *reader) rule(s section) policy.Rule {
 
 var placeNames = []string{
 	string(detect.InHeader), string(detect.InPartHeader), string(detect.InFileName), string(detect.InText),
-	string(detect.InHidden), string(detect.InAttachment), string(detect.InEnvelope),
+	string(detect.InHidden), string(detect.InAttachment),
 }
 
 // typed gives strings their meaning.

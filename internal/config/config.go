@@ -148,13 +148,10 @@ func Load(path string) (*Config, error) {
 // reads no file: whether certificates exist, and what password files hold, is Load's to see.
 func Parse(path string, data []byte) (*Config, error) { return parse(path, data, nil) }
 
-// parse reads the configuration section by section, then checks it as a whole. readFile is nil when files stay unread.
+// parse reads the configuration section by section and checks it as a whole. readFile is nil when files stay unread.
 func parse(path string, data []byte, readFile func(string) ([]byte, error)) (*Config, error) {
 	r := &reader{path: path, readFile: readFile}
 	c := r.config(data)
-	if len(r.mistakes) == 0 {
-		r.whole(c)
-	}
 	if len(r.mistakes) > 0 {
 		return nil, r.mistakes.sorted()
 	}
@@ -202,10 +199,15 @@ func (c *Config) RouteOf(domain string) Route {
 
 // canonical is the form in which domains are compared; what is no domain (an address literal) stays, in lower case.
 func canonical(domain string) string {
-	if a, err := asciiDomain(domain); err == nil {
-		return a
+	for i := range len(domain) {
+		if domain[i] >= 0x80 {
+			if a, err := asciiDomain(domain); err == nil {
+				return a
+			}
+			break
+		}
 	}
-	return strings.ToLower(domain)
+	return strings.ToLower(strings.TrimSuffix(domain, "."))
 }
 
 // inZone reports whether domain is zone or, where zone begins with a dot, below it.

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"postvagt/internal/detect"
 )
 
 // Mistake is one thing wrong in a configuration file.
@@ -62,7 +64,7 @@ func quote(s string) string {
 	if r := []rune(s); len(r) > most {
 		s = string(r[:most]) + "…"
 	}
-	return strconv.Quote(s)
+	return strconv.Quote(detect.Mask(s))
 }
 
 // didYouMean is a hint naming the word nearest to got, or all of them when none is near.

@@ -52,7 +52,8 @@ func (r *reader) config(data []byte) *Config {
 		Level:  one(l, "level", choice("debug", "info", "warn", "error")).value,
 		Format: one(l, "format", choice("text", "json")).value,
 	}
-	r.domainsOnce(root, c)
+	r.domainsOnce(root)
+	r.whole(s, c)
 	return c
 }
 
@@ -125,6 +126,9 @@ func (r *reader) delivery(s section) Delivery {
 		Concurrency:   one(s, "concurrency", number(1, 1000)).value,
 		PerConnection: one(s, "per_connection", number(1, mostNumber)).value,
 	}
+	if n := s.n.get("retry"); n != nil && n.kind == isList && len(n.items) == 0 {
+		r.mistake(n.line, "delivery.retry is an empty list", "nothing that failed would be tried again", "remove the line for the default")
+	}
 	if d.Delay > 0 && d.Return > 0 && d.Delay >= d.Return {
 		r.mistake(max(delay.line(), end.line()), "delivery.delay is not shorter than delivery.return", "the delay notice would come after the end", "delay 4h and return 24h are the defaults")
 	}
@@ -159,7 +163,7 @@ func (r *reader) route(s section) Route {
 		SmartHost: one(s, "smarthost", parseHostPort).value,
 		Vouches:   one(s, "vouches", named(level.All)).value,
 		TLSName:   one(s, "tls_name", parseDomain).value,
-		RootCAs:   r.file(s, "root_cas"),
+		RootCAs:   r.existing(s, "root_cas"),
 		User:      one(s, "user", parseText).value,
 		Password:  r.password(s),
 	}

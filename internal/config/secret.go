@@ -14,7 +14,7 @@ func (r *reader) password(s section) string {
 	if p := r.secret(s, "password_file"); p != "" {
 		return p
 	}
-	return one(s, "password", parseText).value
+	return one(s, "password", parseSecret).value
 }
 
 // secret reads the file named by key, without its last line end; "" when the key is not given or files stay unread.
@@ -39,6 +39,15 @@ func (r *reader) secret(s section, key string) string {
 		return ""
 	}
 	return text
+}
+
+// existing reads the name of a file that must be there when files are read at all.
+func (r *reader) existing(s section, key string) string {
+	name := r.file(s, key)
+	if name != "" && r.readFile != nil {
+		r.regular(name, nameOf(join(s.path, key)), s.n.get(key).at())
+	}
+	return name
 }
 
 // regular tells a file that is missing or is none, before anything reads it: a pipe or device could hang us.

@@ -82,7 +82,7 @@ func (s section) child(key string) *node {
 		s.r.mistake(n.line, nameOf(f.Path)+" is empty", "", "give it a value, or remove the line for the default")
 		return f.defaultNode()
 	}
-	if n == nil && f.Required {
+	if n == nil && f.Required && s.n != nil { // where the section itself is missing, that was told
 		s.missing(f)
 	}
 	if n == nil {
@@ -92,11 +92,15 @@ func (s section) child(key string) *node {
 }
 
 func (s section) missing(f field) {
-	line := 1
-	if s.n != nil {
-		line = s.n.line
+	s.r.mistake(s.n.line, nameOf(f.Path)+" is missing", lowerFirst(f.Doc), "write "+f.key()+": "+f.sample())
+}
+
+// lowerFirst makes a sentence of the manual one that follows a colon; names in capitals stay.
+func lowerFirst(s string) string {
+	if len(s) < 2 || s[1] >= 'A' && s[1] <= 'Z' {
+		return s
 	}
-	s.r.mistake(line, nameOf(f.Path)+" is missing", f.Doc, "write "+f.key()+": "+f.sample())
+	return strings.ToLower(s[:1]) + s[1:]
 }
 
 // mapping returns the section below key.
@@ -116,7 +120,7 @@ func (s section) mappings(key string) []section {
 		return nil
 	}
 	if f, _ := fieldAt(join(s.path, key)); len(n.items) == 0 && f.Required {
-		s.r.mistake(n.line, name+" is an empty list", f.Doc, "")
+		s.r.mistake(n.line, name+" is an empty list", lowerFirst(f.Doc), "")
 	}
 	var out []section
 	for _, item := range n.items {
@@ -145,7 +149,7 @@ func many[T any](s section, key string, parse func(string) (T, error)) []located
 	if n.kind == isList {
 		items = n.items
 		if f, _ := fieldAt(path); len(items) == 0 && f.Required {
-			s.r.mistake(n.line, nameOf(path)+" is an empty list", f.Doc, "write "+f.key()+": "+f.sample())
+			s.r.mistake(n.line, nameOf(path)+" is an empty list", lowerFirst(f.Doc), "write "+f.key()+": "+f.sample())
 		}
 	}
 	var out []located[T]
@@ -205,6 +209,9 @@ func nameOf(path string) string {
 }
 
 func article(typ string) string {
+	if typ == "true or false" {
+		return typ
+	}
 	if strings.ContainsRune("aeiou", rune(typ[0])) {
 		return "an " + typ
 	}

@@ -36,7 +36,7 @@ func (r *reader) trust(s section) Trust {
 		Net:         one(s, "net", parseNetwork).value,
 		Certificate: one(s, "certificate", parseDomain).value,
 	}
-	header := one(s, "header", parseText)
+	header := one(s, "header", parseSecret)
 	if file := r.secret(s, "header_file"); file != "" {
 		header.value = file
 	}

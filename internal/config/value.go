@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"golang.org/x/net/idna"
+	"postvagt/internal/policy"
 )
 
 // The parsers below read one value each; their error is a *problem without the key's name, which the reader puts in front.
@@ -21,6 +22,14 @@ func parseText(s string) (string, error) {
 	}
 	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		return "", &problem{quote(s) + " holds a line break or control character", "", "write it on one line"}
+	}
+	return s, nil
+}
+
+// parseSecret reads a text that no message may show.
+func parseSecret(s string) (string, error) {
+	if _, err := parseText(s); err != nil {
+		return "", &problem{"is empty or holds a line break or control character", "", "write it on one line"}
 	}
 	return s, nil
 }
@@ -104,11 +113,11 @@ func number(low, high int) func(string) (int, error) {
 	}
 }
 
-// parseFraction reads 0 to 1.
+// parseFraction reads a certainty: above 0, up to 1.
 func parseFraction(s string) (float64, error) {
 	f, err := strconv.ParseFloat(s, 64)
-	if err != nil || !(f >= 0 && f <= 1) {
-		return 0, &problem{quote(s) + " is no number from 0 to 1", "", "0.5 is the default"}
+	if err != nil || !(f > 0 && f <= 1) {
+		return 0, &problem{quote(s) + " is no number above 0 and up to 1", "", "0.5 is the default, 0.01 counts everything"}
 	}
 	return f, nil
 }
@@ -206,21 +215,12 @@ func parseAddress(s string) (string, error) {
 	return s[:at+1] + d, nil
 }
 
-// parsePattern reads "*@domain", "social*@domain", "name@domain", "domain" or ".domain", and "*" for everybody.
+// parsePattern reads an address pattern of the policy's.
 func parsePattern(s string) (string, error) {
-	if s == "*" {
-		return s, nil
+	if err := policy.CheckPattern(s); err != nil {
+		return "", &problem{quote(s) + " is no pattern", err.Error(), `write "*@eksempel.example", "social*@eksempel.example" or "eksempel.example"`}
 	}
-	at := strings.LastIndexByte(s, '@')
-	local, zone := s[:max(at, 0)], s[at+1:]
-	d, err := parseZone(zone)
-	if err != nil || at == 0 || strings.ContainsAny(local, " \t\r\n<>") {
-		return "", &problem{quote(s) + " is no pattern", "", `write "*@eksempel.example", "social*@eksempel.example" or "eksempel.example"`}
-	}
-	if at < 0 {
-		return d, nil
-	}
-	return local + "@" + d, nil
+	return s, nil
 }
 
 // parseHostPort reads the "host:port" of a server to connect to.

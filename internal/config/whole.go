@@ -1,33 +1,33 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
+	"net"
+	"net/netip"
 	"slices"
+	"strings"
+
+	"postvagt/internal/class"
+	"postvagt/internal/level"
+	"postvagt/internal/policy"
 )
 
 // domainsOnce tells a domain that two authorities claim, or one claims twice: whose mail would it be?
-func (r *reader) domainsOnce(root *node, c *Config) {
+func (r *reader) domainsOnce(root *node) {
 	first := map[string]int{}
 	list := root.get("authorities")
-	if list == nil || list.kind != isList {
+	if list == nil {
 		return
 	}
 	for _, a := range list.items {
-		domains := a.get("domains")
-		if domains == nil {
-			continue
-		}
-		items := domains.items
-		if domains.kind != isList {
-			items = []*node{domains}
-		}
-		for _, d := range items {
+		for _, d := range a.get("domains").all() {
 			zone, err := parseZone(d.text)
 			if err != nil {
 				continue
 			}
 			if line := first[zone]; line > 0 {
-				r.mistake(d.line, fmt.Sprintf("the domain %s stands in line %d already", quote(zone), line), "its mail belongs to one authority", "remove one of them")
+				r.mistake(d.line, fmt.Sprintf("authorities.domains %s stands in line %d already", quote(zone), line), "its mail belongs to one authority", "remove one of them")
 				continue
 			}
 			first[zone] = d.line
@@ -35,12 +35,228 @@ func (r *reader) domainsOnce(root *node, c *Config) {
 	}
 }
 
-// whole checks what only shows when everything is read.
-func (r *reader) whole(c *Config) {}
+// whole checks what only shows when everything is read. Where a part was wrong its zero value is passed over.
+func (r *reader) whole(s section, c *Config) {
+	r.namesOnce(s.n.get("authorities"), "authorities.name", "name")
+	r.namesOnce(s.n.get("users"), "users.name", "name")
+	r.wholeListen(s.n.get("listen"), c)
+	r.wholeUsers(s, c)
+	routes := s.n.get("routes").all()
+	if len(routes) == len(c.Routes) {
+		r.routesMatch(routes, c)
+		r.routesLeave(routes, c)
+	}
+	r.ownRoutes(s, c)
+	r.levelsReachable(s.n.get("authorities").all(), c)
+	if c.Host != "" && !strings.Contains(c.Host, ".") {
+		r.warn(0, "host %s is no full name: many servers refuse mail from such a greeting; write host: vagt.eksempel.example", quote(c.Host))
+	}
+}
+
+// all lists the items of a list; a single value is a list of one.
+func (n *node) all() []*node {
+	switch {
+	case n == nil:
+		return nil
+	case n.kind == isList:
+		return n.items
+	}
+	return []*node{n}
+}
+
+// namesOnce tells two entries of a list with one name.
+func (r *reader) namesOnce(list *node, what, key string) {
+	first := map[string]int{}
+	for _, item := range list.all() {
+		name := item.get(key)
+		if name == nil || name.text == "" {
+			continue
+		}
+		if line := first[name.text]; line > 0 {
+			r.mistake(name.line, fmt.Sprintf("%s %s stands in line %d already", what, quote(name.text), line), "nobody could tell them apart", "rename one of them")
+			continue
+		}
+		first[name.text] = name.line
+	}
+}
+
+// wholeListen checks the listeners against one another.
+func (r *reader) wholeListen(n *node, c *Config) {
+	first := map[string]string{}
+	for _, l := range c.Listen.all() {
+		if before := first[l.addr]; before != "" && !strings.HasSuffix(l.addr, ":0") {
+			r.mistake(n.get(l.key).at(), fmt.Sprintf("listen.%s %s is taken by listen.%s", l.key, quote(l.addr), before), "two listeners cannot share an address", "give one of them another port")
+		}
+		first[l.addr] = l.key
+	}
+	if m := c.Listen.Metrics; m != "" && !loopback(m) {
+		r.warn(n.get("metrics").at(), "listen.metrics %s can be reached from elsewhere, without login: it shows how much mail there is; use 127.0.0.1 unless the network is the operators' own", quote(m))
+	}
+}
+
+// listener is an address with its key.
+type listener struct{ key, addr string }
+
+func (l Listen) all() []listener {
+	var out []listener
+	for _, group := range []struct {
+		key   string
+		addrs []string
+	}{{"smtp", l.SMTP}, {"submission", l.Submission}, {"smtps", l.SMTPS}, {"metrics", []string{l.Metrics}}} {
+		for _, a := range group.addrs {
+			if a != "" {
+				out = append(out, listener{group.key, a})
+			}
+		}
+	}
+	return out
+}
+
+func (n *node) at() int {
+	if n == nil {
+		return 0
+	}
+	return n.line
+}
+
+func loopback(hostport string) bool {
+	host, _, _ := net.SplitHostPort(hostport)
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// wholeUsers checks who may send at all, and whether what they prove themselves with can be shown.
+func (r *reader) wholeUsers(s section, c *Config) {
+	submits := len(c.Listen.Submission)+len(c.Listen.SMTPS) > 0
+	if submits && !s.given("tls") {
+		r.mistake(s.n.get("listen").at(), "listen.submission and listen.smtps need a certificate", "a password must not travel in the clear", "give tls: {cert: …, key: …}")
+	}
+	if submits && !s.given("users") {
+		r.warn(s.n.get("listen").at(), "there are listeners for submission, but no users: nobody can submit")
+	}
+	if !submits && len(c.Users) > 0 && s.n.get("listen") != nil {
+		r.warn(s.n.get("users").at(), "there are users, but neither listen.submission nor listen.smtps: nobody can submit")
+	}
+	if !s.given("trusted") && !s.given("users") {
+		r.warn(0, "nobody may send: neither trusted networks nor users are given, so all mail counts as coming from the world")
+	}
+	for i, t := range c.Trusted {
+		if t.Certificate != "" && !s.given("tls") {
+			r.mistake(s.n.get("trusted").all()[i].at(), "trusted.certificate needs TLS", "a client shows its certificate in TLS only", "give tls: {cert: …, key: …}")
+		}
+	}
+}
+
+// routesMatch tells routes that never match because one before takes all their mail.
+func (r *reader) routesMatch(nodes []*node, c *Config) {
+	for i, route := range c.Routes {
+		if route.To == "" {
+			continue
+		}
+		for j, before := range c.Routes[:i] {
+			if covers(before.To, route.To) {
+				r.mistake(nodes[i].get("to").at(), fmt.Sprintf("routes.to %s never matches", quote(route.To)),
+					fmt.Sprintf("the route to %s in line %d takes its mail", quote(before.To), nodes[j].get("to").at()), "the first match wins: move the narrower route up, or remove it")
+				break
+			}
+		}
+	}
+}
+
+// covers reports whether everything that destination b matches, a matches too.
+func covers(a, b string) bool {
+	return a != "" && (a == "*" || a == b || strings.HasPrefix(a, ".") && strings.HasSuffix(b, a))
+}
+
+// routesLeave tells routes that lead back here.
+func (r *reader) routesLeave(nodes []*node, c *Config) {
+	for i, route := range c.Routes {
+		for _, l := range c.Listen.all() {
+			if route.SmartHost != "" && route.SmartHost == l.addr {
+				r.mistake(nodes[i].get("smarthost").at(), fmt.Sprintf("routes.smarthost %s is the guard's own listen.%s", quote(route.SmartHost), l.key), "mail would go round in a loop", "name the next server")
+			}
+		}
+	}
+}
+
+// ownRoutes warns of own domains whose mail would go the way of the world's.
+func (r *reader) ownRoutes(s section, c *Config) {
+	for _, a := range c.Authorities {
+		for _, zone := range a.Domains {
+			i := slices.IndexFunc(c.Routes, func(route Route) bool { return covers(route.To, zone) })
+			switch {
+			case i < 0:
+				r.warn(s.n.get("routes").at(), "no route for the own domain %s: its mail goes to its MX, which is often this guard itself; write where its mailboxes are", zone)
+			case c.Routes[i].To == "*" && slices.ContainsFunc(c.Routes, func(route Route) bool { return route.To != "*" }):
+				r.warn(s.n.get("routes").at(), `the own domain %s has no route of its own: mail to its mailboxes goes by "*", with the mail to the world`, zone)
+			}
+		}
+	}
+}
+
+// levelsReachable warns, before anything is sent, of classes whose mail may find no channel strong enough (law 4).
+func (r *reader) levelsReachable(authorities []*node, c *Config) {
+	outside := slices.DeleteFunc(slices.Clone(c.Routes), func(route Route) bool {
+		return route.To != "*" && c.AuthorityOf(strings.TrimPrefix(route.To, ".")) != nil
+	})
+	everywhere := slices.ContainsFunc(outside, func(route Route) bool { return route.To == "*" })
+	for i, a := range c.Authorities {
+		need := a.Policy.Matrix
+		if need == nil {
+			need = policy.DefaultMatrix()
+		}
+		for _, route := range outside {
+			r.routeUnsure(authorities[i].at(), a.Name, need, route)
+		}
+		for _, cl := range class.All {
+			if !everywhere && need[cl] > level.Verified {
+				r.warn(authorities[i].at(), "%s mail of %s needs %s, which no MX can be measured at: it goes only by routes that vouch for it", cl, quote(a.Name), need[cl])
+			}
+		}
+	}
+}
+
+// routeUnsure warns once for all classes that need the same level of a hop that may not reach it.
+func (r *reader) routeUnsure(line int, name string, need policy.Matrix, route Route) {
+	for _, l := range level.All {
+		why := route.unsure(l)
+		if why == "" {
+			continue
+		}
+		var classes []string
+		for _, cl := range class.All {
+			if need[cl] == l {
+				classes = append(classes, cl.String())
+			}
+		}
+		if len(classes) > 0 {
+			r.warn(line, "%s mail of %s needs %s, but the route to %s %s; what does not reach that level is retried, then returned to its sender with that reason",
+				strings.Join(classes, " and "), quote(name), l, quote(route.To), why)
+		}
+	}
+}
+
+// unsure says why a hop cannot be relied on to reach a level; "" when it can, or when only an attempt shows.
+func (route Route) unsure(need level.Level) string {
+	if need <= max(level.Cleartext, route.Vouches, route.Level) {
+		return ""
+	}
+	host, _, _ := net.SplitHostPort(route.SmartHost)
+	_, notName := netip.ParseAddr(host)
+	switch {
+	case need > level.Verified:
+		return "does not vouch for that, and no hop can be measured at it"
+	case route.SmartHost == "":
+		return "" // the recipient's own MX decides
+	case need == level.Verified && notName == nil && route.TLSName == "":
+		return "names its host by address, with neither tls_name nor vouches, and few certificates prove an address"
+	}
+	return "asks only " + cmp.Or(route.Level, level.Encrypted).String() + ", so only an attempt shows whether the hop reaches it"
+}
 
 // told is the warnings in the order of the file.
 func (r *reader) told() []string {
-	slices.SortStableFunc(r.warnings, func(a, b located[string]) int { return a.line() - b.line() })
+	slices.SortStableFunc(r.warnings, func(a, b located[string]) int { return cmp.Compare(a.line(), b.line()) })
 	var out []string
 	for _, w := range r.warnings {
 		text := w.value

@@ -9,6 +9,8 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+
+	"postvagt/internal/detect"
 )
 
 // kind is what a node of the file is.
@@ -122,13 +124,13 @@ func fail(line int, what, why, hint string) error {
 func syntaxError(err error) error {
 	var y yaml.Error
 	if !errors.As(err, &y) {
-		return fail(1, "the file is not YAML", err.Error(), "")
+		return fail(1, "the file is not YAML", detect.Mask(err.Error()), "")
 	}
 	line := 1
 	if t := y.GetToken(); t != nil && t.Position != nil {
 		line = t.Position.Line
 	}
-	return fail(line, "the file is not YAML from here on", y.GetMessage(), "check indentation and quotes; [ { * & ! % @ at the start of a text need quotes")
+	return fail(line, "the file is not YAML from here on", detect.Mask(y.GetMessage()), "check indentation and quotes; [ { * & ! % @ at the start of a text need quotes")
 }
 
 func lineOf(n ast.Node) int {
