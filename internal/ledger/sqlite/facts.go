@@ -63,8 +63,3 @@ func (s *Store) Put(ctx context.Context, name, v string) error {
 	}
 	return nil
 }
-
-// Reseal walks the sealed bodies and addresses through f.
-func (s *Store) Reseal(ctx context.Context, f func(id string, sealed []byte) ([]byte, error)) (n int, err error) {
-	return 0, nil
-}

@@ -1,0 +1,140 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+
+	"postvagt/internal/ledger"
+)
+
+// mostProblems bounds how many problems of one sort Verify writes out.
+const mostProblems = 20
+
+// Verify counts every row instead of trusting the tally, follows the chain and opens every open delivery's body. It reads
+// one snapshot and is in nobody's way.
+func (s *Store) Verify(ctx context.Context, open func(id string, sealed []byte) ([]byte, error)) (v ledger.Verification, err error) {
+	err = s.read(ctx, func(c *conn) error {
+		if err := c.verifySums(ctx, &v); err != nil {
+			return err
+		}
+		if err := c.verifyLaws(ctx, &v); err != nil {
+			return err
+		}
+		problems, err := c.chainProblems(ctx)
+		if err != nil {
+			return err
+		}
+		v.Chain = "ok"
+		if len(problems) > 0 {
+			v.Chain, v.Problems = "broken", append(v.Problems, problems...)
+		}
+		return c.verifyBodies(ctx, &v, open)
+	})
+	if err != nil {
+		return v, fmt.Errorf("verify: %w", err)
+	}
+	return v, nil
+}
+
+// verifySums compares what was counted when it was accepted with the rows there are now.
+func (c *conn) verifySums(ctx context.Context, v *ledger.Verification) error {
+	tally, err := c.sums(ctx)
+	if err != nil {
+		return err
+	}
+	v.Sums = emptySums()
+	v.Accepted, v.Alarms = tally.Accepted, tally.Alarms
+	err = c.query(ctx, func(r row) error {
+		v.States[ledger.State(r.str(0))] = r.int(1)
+		return nil
+	}, "SELECT state, count(*) FROM delivery GROUP BY state")
+	if err != nil {
+		return err
+	}
+	balance(&v.Sums)
+	if v.Unaccounted != 0 {
+		v.Problems = append(v.Problems, fmt.Sprintf("%d deliveries were accepted, but %d are open and %d are final.", v.Accepted, v.Open, v.Final))
+	}
+	for _, st := range ledger.States {
+		if tally.States[st] != v.States[st] {
+			v.Problems = append(v.Problems, fmt.Sprintf("The tally says that %d deliveries are %s, but there are %d.", tally.States[st], st, v.States[st]))
+		}
+	}
+	return nil
+}
+
+// lawQueries each select delivery numbers that break a law; the constraints forbid most of it, and this looks whether
+// somebody went around them.
+var lawQueries = []struct{ problem, query string }{
+	{"Delivery %d is returning, but no open notice tells its sender.", `SELECT no FROM delivery AS d WHERE state = 'returning' AND NOT EXISTS (
+		SELECT 1 FROM link JOIN delivery AS n ON n.message = link.notice
+		WHERE link.about = d.no AND link.tells = 'returned' AND n.state IN ('queued', 'held'))`},
+	{"Delivery %d is returned, but no notice that tells so was delivered or taken by a person.", `SELECT no FROM delivery AS d WHERE state = 'returned' AND NOT EXISTS (
+		SELECT 1 FROM link JOIN delivery AS n ON n.message = link.notice
+		WHERE link.about = d.no AND link.tells = 'returned' AND (n.state = 'delivered' OR (n.state = 'withdrawn' AND n.ended_by <> '')))`},
+	{"Delivery %d is withdrawn, but no person is named.", `SELECT no FROM delivery WHERE state = 'withdrawn' AND notice = 0 AND ended_by = ''`},
+	{"Delivery %d is open without owner or deadline.", `SELECT no FROM delivery WHERE state IN ('queued', 'held', 'returning') AND (owner = '' OR deadline IS NULL)`},
+	{"Delivery %d is in a state that does not exist.", `SELECT no FROM delivery WHERE state NOT IN ('queued', 'held', 'returning', 'delivered', 'returned', 'withdrawn')`},
+	{"Delivery %d is a notice's, but its message is not, or the other way round.", `SELECT d.no FROM delivery AS d JOIN message AS m ON m.no = d.message
+		WHERE d.notice <> (m.kind = 'notice')`},
+	{"Delivery %d belongs to no message.", `SELECT d.no FROM delivery AS d WHERE NOT EXISTS (SELECT 1 FROM message AS m WHERE m.no = d.message)`},
+	{"Delivery %d has attempts without a trace: an ended attempt has no row.", `SELECT d.no FROM delivery AS d
+		WHERE d.attempts - (d.node <> '') <> (SELECT count(*) FROM attempt AS a WHERE a.delivery = d.no)`},
+}
+
+func (c *conn) verifyLaws(ctx context.Context, v *ledger.Verification) error {
+	for _, q := range lawQueries {
+		n := 0
+		err := c.query(ctx, func(r row) error {
+			if n++; n <= mostProblems {
+				v.Problems = append(v.Problems, fmt.Sprintf(q.problem, r.int(0)))
+			}
+			return nil
+		}, q.query)
+		if err != nil {
+			return err
+		}
+		if n > mostProblems {
+			v.Problems = append(v.Problems, fmt.Sprintf("There are %d more of this kind.", n-mostProblems))
+		}
+	}
+	var without int64
+	_, err := c.one(ctx, func(r row) { without = r.int(0) },
+		"SELECT count(*) FROM message AS m WHERE NOT EXISTS (SELECT 1 FROM delivery AS d WHERE d.message = m.no)")
+	if err == nil && without > 0 {
+		v.Problems = append(v.Problems, fmt.Sprintf("%d messages have no delivery.", without))
+	}
+	return err
+}
+
+// verifyBodies opens the body of every open delivery, each once.
+func (c *conn) verifyBodies(ctx context.Context, v *ledger.Verification, open func(id string, sealed []byte) ([]byte, error)) error {
+	v.Bodies = "ok"
+	unreadable := 0
+	problem := func(id string, body int64, err error) {
+		v.Bodies = "unreadable"
+		if unreadable++; unreadable <= mostProblems {
+			v.Problems = append(v.Problems, fmt.Sprintf("Body %d of message %s cannot be read: %v.", body, id, err))
+		}
+	}
+	// A returning delivery needs its body no longer, but the message keeps it until its last delivery is final.
+	err := c.query(ctx, func(r row) error {
+		id, body := r.str(0), r.int(1)
+		if r[2] == nil {
+			problem(id, body, ledger.ErrNotFound)
+			return nil
+		}
+		if open == nil {
+			return nil
+		}
+		if _, err := open(id, r.bytes(2)); err != nil {
+			problem(id, body, err)
+		}
+		return nil
+	}, `SELECT m.id, d.body, b.data FROM (SELECT DISTINCT message, body FROM delivery WHERE ended_at IS NULL) AS d
+		JOIN message AS m ON m.no = d.message LEFT JOIN body AS b ON b.no = d.message * 8 + d.body`)
+	if unreadable > mostProblems {
+		v.Problems = append(v.Problems, fmt.Sprintf("%d more bodies cannot be read.", unreadable-mostProblems))
+	}
+	return err
+}
