@@ -137,6 +137,14 @@ func uuidTail(s string) bool {
 	return true
 }
 
+// wholeLocal reports whether the window is all that stands before an address's @.
+func wholeLocal(s string, w *window) bool {
+	if w.end >= len(s) || s[w.end] != '@' && !(s[w.end] == '"' && w.end+1 < len(s) && s[w.end+1] == '@') {
+		return false
+	}
+	return w.start == 0 || s[w.start-1] == '"' || s[w.start-1] == '\n'
+}
+
 func letter(c byte) bool { c |= 0x20; return c >= 'a' && c <= 'z' }
 
 func hex(c byte) bool { return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'f' }

@@ -50,7 +50,8 @@ func (p Place) Readable() bool {
 type Text struct {
 	Place   Place
 	Content string
-	Address bool // the text is an address (addr-spec) of an address field
+	Address bool // the text is an address (addr-spec) of an address field or of the envelope
+	Machine bool // a machine wrote it (ids, trace fields, links): full of digits, so only a well marked number counts
 }
 
 // Finding is one piece of sensitive data, or one thing that could not be read.
@@ -80,7 +81,7 @@ func Find(t Text, now time.Time) []Finding {
 		list  = -1 // where the last number with a label ended
 	)
 	for len(found) < Most && sc.next(&w) {
-		c, ok := weigh(t.Content, &w, limit, &list)
+		c, ok := weigh(&t, &w, limit, &list)
 		if !ok {
 			continue
 		}
@@ -108,6 +109,9 @@ type candidate struct {
 // reasons are the facts that a confidence rests on.
 type reasons struct {
 	mod11, replacement, separated, labelled, against, blob, amount, phone bool
+
+	machine bool // in machine-made text
+	mailbox bool // the whole local part of an address
 }
 
 // listGap is how far apart numbers of a list may stand for a label at its head to speak for all.
@@ -115,7 +119,8 @@ const listGap = 96
 
 // weigh gives a window its confidence; ok is false where it cannot be a CPR number. list is where the last labelled
 // number ended.
-func weigh(s string, w *window, limit date, list *int) (c candidate, ok bool) {
+func weigh(t *Text, w *window, limit date, list *int) (c candidate, ok bool) {
+	s := t.Content
 	b, replacement, ok := birth(&w.digits)
 	if !ok || b.after(limit) || w.phone && w.shape != sixFour {
 		return candidate{}, false
@@ -128,7 +133,8 @@ func weigh(s string, w *window, limit date, list *int) (c candidate, ok bool) {
 		*list = w.end
 	}
 	c = candidate{start: w.start, end: w.end, digits: w.digits}
-	c.why = reasons{mod11(&w.digits), replacement, w.shape != plain, e.labelled, e.against, e.blob, e.amount && w.shape == plain, w.phone}
+	c.why = reasons{mod11: mod11(&w.digits), replacement: replacement, separated: w.shape != plain, labelled: e.labelled, against: e.against,
+		blob: e.blob, amount: e.amount && w.shape == plain, phone: w.phone, machine: t.Machine, mailbox: t.Address && wholeLocal(s, w)}
 	with, without := form(w)
 	c.confidence = c.why.adjust(with, without)
 	return c, true
@@ -143,13 +149,16 @@ func (r reasons) adjust(with, without float64) float64 {
 	for _, a := range [...]struct {
 		holds bool
 		by    float64
-	}{{r.replacement, -0.05}, {r.against, -0.3}, {r.phone, -0.3}, {r.blob, -0.4}, {r.amount, -0.2}} {
+	}{{r.replacement, -0.05}, {r.against, -0.3}, {r.phone, -0.3}, {r.blob, -0.4}, {r.amount, -0.2}, {r.machine, -0.35}} {
 		if a.holds {
 			v += a.by
 		}
 	}
 	if r.labelled {
 		v += (1 - v) * 0.6
+	}
+	if r.mailbox { // as secure gateways write it: the number itself is the recipient (DOMAIN section 6)
+		v = max(v, 0.8)
 	}
 	return math.Round(min(max(v, 0.05), 0.99)*100) / 100
 }
@@ -173,6 +182,8 @@ func (r reasons) String() string {
 	say(r.blob, "inside a token")
 	say(r.amount, "an amount")
 	say(r.phone, "an international prefix before it")
+	say(r.machine, "in text made by machines")
+	say(r.mailbox, "the whole local part of an address")
 	return b.String()
 }
 

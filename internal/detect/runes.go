@@ -23,7 +23,7 @@ const (
 
 // ascii classes the bytes below 0x80 that are no digits.
 var ascii = [utf8.RuneSelf]class{
-	' ': space, '\t': tab, '\r': newline, '\n': newline, '-': dash, '.': dot, '/': slash, '_': underscore,
+	' ': space, '\t': tab, '\r': newline, '\n': newline, '\v': newline, '\f': newline, '-': dash, '.': dot, '/': slash, '_': underscore,
 }
 
 // nd are the first characters of Unicode's blocks of ten decimal digits, ascending.
@@ -76,6 +76,9 @@ func classAt(s string, i int) (c class, value byte, size int) {
 	if b < utf8.RuneSelf {
 		if v := b - '0'; v <= 9 {
 			return digit, v, 1
+		}
+		if b < ' ' && ascii[b] == other {
+			return mark, 0, 1 // NULs and other controls: nothing to the eye
 		}
 		return ascii[b], 0, 1
 	}
