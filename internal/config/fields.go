@@ -1,9 +1,6 @@
 package config
 
-import (
-	"fmt"
-	"strings"
-)
+import "strings"
 
 // field is one key a file may have. The table of fields is the one source of what is known, of defaults and of docs/config.md.
 type field struct {
@@ -195,17 +192,4 @@ var fields = []field{
 	{Path: "log", Type: "mapping", Doc: "The log, on standard error. It never holds a CPR number"},
 	{Path: "log.level", Type: "choice", Default: "info", Sample: "info", Doc: "`debug`, `info`, `warn` or `error`"},
 	{Path: "log.format", Type: "choice", Default: "text", Sample: "json", Doc: "`text` or `json`"},
-}
-
-// defaultText is the default as the manual shows it.
-func (f field) defaultText() string {
-	switch {
-	case f.Required:
-		return "required"
-	case f.Default != "":
-		return fmt.Sprintf("`%s`", f.Default)
-	case f.Otherwise != "":
-		return f.Otherwise
-	}
-	return ""
 }
