@@ -8,6 +8,7 @@ import (
 	"golang.org/x/text/encoding/charmap"
 	"golang.org/x/text/encoding/htmlindex"
 	"golang.org/x/text/encoding/ianaindex"
+	"golang.org/x/text/encoding/unicode"
 	"golang.org/x/text/encoding/unicode/utf32"
 )
 
@@ -42,11 +43,11 @@ func decodeCharset(charset, s string) (text string, known, clean bool) {
 		text, clean = decodeUTF7(s)
 		return text, true, clean
 	}
-	e := lookup(name)
+	e, wide := lookup(name, s)
 	if e == nil {
 		return mixedUTF8(s), false, true
 	}
-	if wide(name) && isPlain(s) { // it says UTF-16 or EBCDIC and is ASCII or UTF-8 all the same
+	if wide && s != "" && isPlain(s) { // it says UTF-16 or EBCDIC and is ASCII or UTF-8 all the same
 		return mixedUTF8(s), true, false
 	}
 	text, err := e.NewDecoder().String(s)
@@ -65,28 +66,52 @@ func charsetName(s string) string {
 	return s
 }
 
-// lookup returns the encoding of that lower-case name, nil where there is none.
-func lookup(name string) encoding.Encoding {
-	if strings.HasPrefix(name, "utf-32") || strings.HasPrefix(name, "utf32") {
-		switch {
-		case strings.HasSuffix(name, "le"):
-			return utf32.UTF32(utf32.LittleEndian, utf32.UseBOM)
-		default:
-			return utf32.UTF32(utf32.BigEndian, utf32.UseBOM)
-		}
+// lookup returns the encoding of that lower-case name, nil where there is none. wide says that ASCII bytes do not mean
+// ASCII characters in it. Of text it is asked only in which order the bytes of UTF-16 stand.
+func lookup(name, text string) (e encoding.Encoding, wide bool) {
+	switch name {
+	case "utf-16", "utf16", "ucs-2", "ucs2", "unicode", "csunicode", "iso-10646-ucs-2":
+		return unicode.UTF16(byteOrder(text), unicode.UseBOM), true
+	case "utf-16le", "utf16le", "unicodefeff":
+		return unicode.UTF16(unicode.LittleEndian, unicode.UseBOM), true
+	case "utf-16be", "utf16be", "unicodefffe":
+		return unicode.UTF16(unicode.BigEndian, unicode.UseBOM), true
+	case "utf-32", "utf32", "utf-32be", "utf32be", "ucs-4", "iso-10646-ucs-4":
+		return utf32.UTF32(utf32.BigEndian, utf32.UseBOM), true
+	case "utf-32le", "utf32le":
+		return utf32.UTF32(utf32.LittleEndian, utf32.UseBOM), true
 	}
 	for _, n := range []string{name, respell(name)} {
 		if n == "" {
 			continue
 		}
 		if e, err := htmlindex.Get(n); err == nil && e != nil && e != encoding.Replacement {
-			return e
+			return e, false
 		}
 		if e, err := ianaindex.IANA.Encoding(n); err == nil && e != nil {
-			return e
+			switch e {
+			case charmap.CodePage037, charmap.CodePage1047, charmap.CodePage1140: // EBCDIC
+				return e, true
+			}
+			return e, false
 		}
 	}
-	return nil
+	return nil, false
+}
+
+// byteOrder guesses the order of UTF-16 without a byte order mark from where the zero bytes of its ASCII stand. RFC 2781,
+// section 4.3 says big-endian; what sends it without mark is Windows.
+func byteOrder(text string) unicode.Endianness {
+	zeros := [2]int{}
+	for i := range min(len(text), 1024) {
+		if text[i] == 0 {
+			zeros[i&1]++
+		}
+	}
+	if zeros[0] > zeros[1] {
+		return unicode.BigEndian
+	}
+	return unicode.LittleEndian
 }
 
 // respell writes names as the indexes have them: "iso8859-15", "iso_8859-15", "win1252", "cp-1252".
@@ -100,26 +125,13 @@ func respell(name string) string {
 	s := b.String()
 	for _, p := range []struct{ from, to string }{
 		{"iso8859", "iso-8859-"}, {"8859", "iso-8859-"}, {"latin", "latin"}, {"windows", "windows-"}, {"win", "windows-"},
-		{"cp125", "windows-125"}, {"cp", "cp"}, {"ibm", "ibm"}, {"koi8", "koi8-"}, {"mac", "macintosh"},
+		{"cp125", "windows-125"}, {"cp", "cp"}, {"ibm", "ibm"}, {"koi8", "koi8-"},
 	} {
 		if rest, ok := strings.CutPrefix(s, p.from); ok {
-			if p.from == "mac" || p.from == "xmac" {
-				rest = ""
-			}
 			return p.to + rest
 		}
 	}
 	return ""
-}
-
-// wide reports whether ASCII bytes do not mean ASCII characters in this charset.
-func wide(name string) bool {
-	for _, p := range []string{"utf-16", "utf16", "utf-32", "utf32", "ucs", "iso-10646", "unicode", "csunicode", "ibm037", "cp037", "ibm1047", "cp1047", "ibm01140", "ibm1140", "cp1140"} {
-		if strings.HasPrefix(name, p) {
-			return true
-		}
-	}
-	return false
 }
 
 // isPlain reports whether s is ASCII or UTF-8 text without NULs.

@@ -58,64 +58,73 @@ func entryEnd(s string, i int) (end int, group bool) {
 
 // mailbox reads one entry.
 func mailbox(s string) Mailbox {
-	var phrase, comment, addr strings.Builder
-	angle, hasAngle := false, false
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
+	var phrase, comments, addr strings.Builder
+	angle, hasAngle, quotedLocal := false, false, false
+	for i := 0; i < len(s); {
+		c, next := s[i], i+1
+		switch {
 		case c == '"':
-			end := i + 1
-			for end < len(s) && s[end] != '"' {
-				if s[end] == '\\' {
-					end++
-				}
-				end++
+			next = quoteEnd(s, i)
+			switch {
+			case angle:
+				addr.WriteString(unfold(s[i:next]))
+			case next < len(s) && s[next] == '@': // a local part without angle brackets
+				quotedLocal = true
+				phrase.Reset()
+				phrase.WriteString(unfold(s[i:next]))
+			default:
+				phrase.WriteString(unquote(s[i:next]))
 			}
-			end = min(end+1, len(s))
-			if angle {
-				addr.WriteString(s[i:end])
-			} else {
-				phrase.WriteString(unquote(s[i:end]))
-				if end < len(s) && s[end] == '@' { // a quoted local part without angle brackets
-					phrase.Reset()
-					phrase.WriteString(s[i:end])
-				}
-			}
-			i = end - 1
 		case c == '(' && !angle:
-			depth := 0
-			for ; i < len(s); i++ {
-				if s[i] == '(' {
-					depth++
-				} else if s[i] == ')' {
-					if depth--; depth == 0 {
-						break
-					}
-				} else if s[i] == '\\' && i+1 < len(s) {
-					i++
-				}
-				if depth > 1 || s[i] != '(' {
-					comment.WriteByte(s[i])
-				}
-			}
+			next = commentEnd(s, i)
+			comments.WriteString(strings.TrimSuffix(s[i+1:next], ")"))
 		case c == '<':
 			angle, hasAngle = true, true
 		case c == '>':
 			angle = false
-		case angle:
-			if !isSpace(c) {
-				addr.WriteByte(c)
-			}
-		default:
+		case !angle:
 			phrase.WriteByte(c)
+		case !isSpace(c):
+			addr.WriteByte(c)
+		}
+		i = next
+	}
+	b := Mailbox{Name: strings.TrimSpace(DecodeHeader(phrase.String())), Address: oneLine(mixedUTF8(addr.String()))}
+	if !hasAngle && strings.IndexByte(b.Name, '@') >= 0 && (quotedLocal || !strings.ContainsAny(b.Name, " \t")) {
+		b.Name, b.Address = "", b.Name
+	}
+	if b.Name == "" {
+		b.Name = strings.TrimSpace(DecodeHeader(comments.String()))
+	}
+	return b
+}
+
+// quoteEnd returns where the quoted string at s[i] ends: behind its quote, or at the end of s.
+func quoteEnd(s string, i int) int {
+	for i++; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case '"':
+			return i + 1
 		}
 	}
-	name := strings.TrimSpace(DecodeHeader(phrase.String()))
-	address := addr.String()
-	if !hasAngle && strings.IndexByte(name, '@') >= 0 && !strings.ContainsAny(name, " \t") {
-		name, address = "", name
+	return len(s)
+}
+
+// commentEnd is quoteEnd for comments, which nest.
+func commentEnd(s string, i int) int {
+	for depth := 0; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case '(':
+			depth++
+		case ')':
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		}
 	}
-	if name == "" {
-		name = strings.TrimSpace(DecodeHeader(comment.String()))
-	}
-	return Mailbox{Name: name, Address: mixedUTF8(address)}
+	return len(s)
 }

@@ -79,24 +79,28 @@ type piece struct {
 // parseParams is ParseParams with offsets into value.
 func parseParams(value string) (main string, params []Param) {
 	main, pieces := splitParams(value)
-	groups := map[string]int{}
-	var members [][]piece
-	for _, p := range pieces {
-		if p.index >= 0 {
-			if g, there := groups[p.base]; there {
-				members[g] = append(members[g], p)
-				continue
-			}
-			groups[p.base] = len(members)
-		}
-		members = append(members, []piece{p})
-	}
-	if len(members) == 0 {
+	if len(pieces) == 0 {
 		return main, nil
 	}
-	params = make([]Param, len(members))
-	for i, g := range members {
-		params[i] = join(g)
+	params = make([]Param, 0, len(pieces))
+	var groups map[string][]piece // the continuations, by name
+	for _, p := range pieces {
+		if p.index < 0 {
+			params = append(params, join([]piece{p}))
+			continue
+		}
+		if groups == nil {
+			groups = map[string][]piece{}
+		}
+		if _, there := groups[p.base]; !there {
+			params = append(params, Param{Name: p.base}) // its place; its pieces follow
+		}
+		groups[p.base] = append(groups[p.base], p)
+	}
+	for i := range params {
+		if params[i].Pieces == nil {
+			params[i] = join(groups[params[i].Name])
+		}
 	}
 	return main, params
 }
@@ -106,28 +110,24 @@ func join(g []piece) Param {
 	slices.SortStableFunc(g, func(a, b piece) int { return cmp.Compare(a.index, b.index) })
 	p := Param{Name: g[0].base, quoted: g[0].quoted, Pieces: make([]Piece, len(g))}
 	var charset string
-	var b strings.Builder
+	texts := make([]string, len(g))
 	for i, q := range g {
-		p.Pieces[i] = q.Piece
-		text := q.text
+		p.Pieces[i], texts[i] = q.Piece, q.text
 		if q.extended {
-			p.extended = true
 			if i == 0 {
-				charset, text = cutCharset(text)
+				charset, texts[i] = cutCharset(q.text)
 			}
-			text = unpercent(text)
+			texts[i] = unpercent(texts[i])
 		}
-		p.extended = p.extended || q.index >= 0
-		b.WriteString(text)
-	}
-	p.plain = b.String()
-	switch {
-	case g[0].extended:
-		p.Value = oneLine(decodeText(charset, p.plain))
-	default:
-		p.Value = strings.Trim(DecodeHeader(p.plain), " \t")
+		p.extended = p.extended || q.extended || q.index >= 0
 	}
 	p.Span = p.Pieces[0].Span
+	p.plain = strings.Join(texts, "")
+	if g[0].extended {
+		p.Value = oneLine(decodeText(charset, p.plain))
+		return p
+	}
+	p.Value = strings.Trim(DecodeHeader(p.plain), " \t")
 	return p
 }
 

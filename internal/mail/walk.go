@@ -13,9 +13,10 @@ type walker struct {
 	raw    []byte
 	lim    Limits
 	pos    int
-	parts  int        // so far, the root included
-	bounds []boundary // of the open multiparts, outermost first
-	fields []Field    // of the header being read
+	parts  int              // so far, the root included
+	bounds []boundary       // of the open multiparts, outermost first
+	ended  map[string]*Part // boundaries of multiparts that are over: a line like that confuses readers
+	fields []Field          // of the header being read
 
 	loneCR       bool // CRs without LF stand in the message: they end lines, too
 	nextLF       int  // first LF at or after the last line asked for; valid when ≥ pos
@@ -27,7 +28,6 @@ type walker struct {
 type boundary struct {
 	part   *Part
 	values [][]byte // without the two hyphens; more than one where the parameter can be read in several ways
-	closed bool     // its closing line was seen: the epilogue is being read
 	near   bool     // its DefectNearBoundary was reported
 }
 
@@ -69,8 +69,13 @@ func (w *walker) part(p *Part, depth int, defaultType string) stop {
 	if n := len(p.Parts); n > 0 { // a header cut off by an outer boundary keeps its line end
 		p.Body.End = max(p.Body.End, p.Parts[n-1].Body.End)
 	}
-	if isMultipart(p.MediaType) && len(p.Parts) == 0 {
-		w.notSplit(p)
+	if isMultipart(p.MediaType) {
+		if p.Epilogue.End = p.Body.End; p.Epilogue.Start < 0 {
+			p.Epilogue.Start = p.Body.End
+		}
+		if len(p.Parts) == 0 {
+			w.notSplit(p)
+		}
 	}
 	return s
 }
@@ -140,8 +145,8 @@ func (w *walker) multipart(p *Part, depth int) stop {
 		}
 		s = w.part(c, depth+1, inner)
 	}
+	w.leave(level)
 	if s.level == level {
-		w.bounds[level].closed = true
 		w.pos = s.next
 		s = w.scan()
 		p.Epilogue = Range{min(w.pos, s.end), s.end}
@@ -149,10 +154,20 @@ func (w *walker) multipart(p *Part, depth int) stop {
 		if len(p.Parts) > 0 {
 			w.defect(p, DefectUnclosed)
 		}
-		p.Epilogue = Range{s.end, s.end}
+		p.Epilogue = Range{-1, -1} // part knows where it belongs
+	}
+	return s
+}
+
+// leave closes the multipart at level.
+func (w *walker) leave(level int) {
+	if w.ended == nil {
+		w.ended = map[string]*Part{}
+	}
+	for _, v := range w.bounds[level].values {
+		w.ended[string(v)] = w.bounds[level].part
 	}
 	w.bounds = w.bounds[:level]
-	return s
 }
 
 // rest makes c a leaf of all that is left in the multipart at level, since no more parts may be made.
@@ -179,8 +194,7 @@ func (w *walker) boundaryValues(p *Part) [][]byte {
 	}
 	var values [][]byte
 	add := func(s string) {
-		s = strings.TrimRight(s, " \t")
-		if s == "" || len(values) == 4 {
+		if strings.Trim(s, " \t") == "" || len(values) == 4 {
 			return
 		}
 		for _, v := range values {
@@ -196,6 +210,7 @@ func (w *walker) boundaryValues(p *Part) [][]byte {
 			continue
 		}
 		add(q.plain)
+		add(strings.TrimRight(q.plain, " \t")) // it may not end in a blank, and then some readers keep it and some do not
 		if i := strings.IndexAny(q.plain, " \t"); i > 0 && !q.quoted {
 			add(q.plain[:i])
 		}
@@ -205,7 +220,7 @@ func (w *walker) boundaryValues(p *Part) [][]byte {
 
 // scan goes on from w.pos to the next line that is an open boundary, or to the end.
 func (w *walker) scan() stop {
-	if len(w.bounds) > 0 {
+	if len(w.bounds) > 0 || len(w.ended) > 0 {
 		for pos := w.pos; pos < len(w.raw); {
 			if bytes.HasPrefix(w.raw[pos:], dashes) {
 				end, next := w.line(pos)
@@ -236,7 +251,7 @@ func (w *walker) atBoundary(pos, end, next int) (stop, bool) {
 	if end-pos < 2 || w.raw[pos] != '-' || w.raw[pos+1] != '-' {
 		return stop{}, false
 	}
-	text := bytes.TrimRight(w.raw[pos+2:end], " \t")
+	text := w.raw[pos+2 : end]
 	near := -1
 	for level := len(w.bounds) - 1; level >= 0; level-- {
 		b := &w.bounds[level]
@@ -244,23 +259,25 @@ func (w *walker) atBoundary(pos, end, next int) (stop, bool) {
 			if !bytes.HasPrefix(text, v) {
 				continue
 			}
-			after := text[len(v):]
+			after := bytes.TrimRight(text[len(v):], " \t")
 			closing := string(after) == "--"
-			if (len(after) == 0 || closing) && !b.closed {
+			if len(after) == 0 || closing {
 				return stop{level: level, close: closing, line: pos, next: next, end: w.beforeLine(pos)}, true
 			}
-			if !b.closed || len(after) == 0 {
-				near = level
-			}
+			near = level
 		}
 	}
 	if top := len(w.bounds) - 1; top >= 0 && len(w.bounds[top].values) == 0 && w.announcesPart(text, next) {
-		w.bounds[top].values = [][]byte{text}
+		w.bounds[top].values = [][]byte{bytes.TrimRight(text, " \t")}
 		return stop{level: top, line: pos, next: next, end: w.beforeLine(pos)}, true
 	}
 	if near >= 0 && !w.bounds[near].near {
 		w.bounds[near].near = true
 		w.defect(w.bounds[near].part, DefectNearBoundary)
+	}
+	if late := string(bytes.TrimRight(text, " \t")); w.ended[late] != nil {
+		w.defect(w.ended[late], DefectNearBoundary)
+		delete(w.ended, late)
 	}
 	return stop{}, false
 }
@@ -269,7 +286,7 @@ func (w *walker) atBoundary(pos, end, next int) (stop, bool) {
 // next line would have to be a Content field.
 func (w *walker) announcesPart(text []byte, next int) bool {
 	const field = "content-"
-	return len(text) > 0 && len(w.raw)-next >= len(field) && strings.EqualFold(string(w.raw[next:next+len(field)]), field)
+	return len(bytes.TrimSpace(text)) > 0 && len(w.raw)-next >= len(field) && strings.EqualFold(string(w.raw[next:next+len(field)]), field)
 }
 
 // beforeLine returns where the content before the line at pos ends.
