@@ -1,8 +1,25 @@
-// Package repair moves a CPR number out of what stays readable (subject, its copies, file names) into the protected
-// body. Every byte that need not change does not change.
+// Package repair moves a CPR number out of what stays readable on the way (subject, its copies, display names, file
+// names) into the protected body. In the header stands Mark instead, and the original line opens the text part and the
+// HTML part; where the body is signed or is no text, the line stands in a part of its own before it.
+//
+// What holds of every result, proven by reading it anew before it is handed out (proof.go):
+//   - no number is left in a readable place, except where the number is an address (that is the envelope's matter);
+//   - every moved line stands in the body, whole;
+//   - the tree of parts is the one that came, but for the one part a repair may add;
+//   - every part that was not written to has the very bytes it had, and so has every header field.
+//
+// Signatures over header fields (DKIM) do not outlive a repair; the fields that carry them are left as they are.
 package repair
 
 import (
+	"bytes"
+	"cmp"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
 	"postvagt/internal/detect"
 	"postvagt/internal/mail"
 )
@@ -11,10 +28,26 @@ import (
 // never repeats the number.
 const Mark = "[CPR]"
 
+// What can stand in the way of a repair: the values of Plan.Obstacle.
+const (
+	ObstacleNothing   = "no header to repair" // no finding in a readable place
+	ObstacleEncrypted = "encrypted"           // end-to-end encrypted: a line added to it would travel in the clear
+	ObstacleSigned    = "signed"              // the number stands in a part header that a signature covers
+	ObstacleMessageID = "message id"          // the number stands in an identifier that other messages refer to
+	ObstacleTrace     = "trace field"         // the number stands in what a server wrote on the way (RFC 5321, section 4.4)
+	ObstacleBoundary  = "boundary"            // the number stands in the line that parts the parts
+	ObstacleAddress   = "address"             // the number is an address, not a name beside it
+	ObstacleFragment  = "fragment"            // message/partial: one piece of a message (RFC 2046, section 5.2.2)
+)
+
+// ErrImpossible is in the chain of every error of Repair that says the message cannot be repaired, as against one that
+// was made wrongly and failed its proof. Both mean: hold the message.
+var ErrImpossible = errors.New("cannot be repaired")
+
 // Plan is what Repair would do.
 type Plan struct {
 	Possible bool
-	Obstacle string // why not, in a few words ("encrypted", "no header to repair"), when not Possible
+	Obstacle string // why not, in a few words (one of the Obstacle constants), when not Possible
 }
 
 // Change is one thing that was moved, for the notice and the ledger.
@@ -25,15 +58,81 @@ type Change struct {
 
 // Options say in which words the moved lines are introduced.
 type Options struct {
-	Authority string        // name shown to readers
+	Authority string        // name shown to readers; may be empty
 	Boundary  func() string // a fresh MIME boundary; nil: crypto/rand
+	Now       time.Time     // the day that bounds birth dates; zero: today
 }
 
-// Able says whether the findings in readable places can be repaired in m.
-func Able(m *mail.Message, findings []detect.Finding) Plan { panic("contract") }
+func (o Options) now() time.Time {
+	if o.Now.IsZero() {
+		return time.Now()
+	}
+	return o.Now
+}
+
+func (o Options) boundary() string {
+	if o.Boundary != nil {
+		return o.Boundary()
+	}
+	return "postvagt-" + rand.Text()
+}
+
+// Able says whether the findings in readable places can be repaired in m. Hand in the findings that must go: the lowest
+// confidence among them is the floor, and everything at or above it goes.
+func Able(m *mail.Message, findings []detect.Finding) Plan {
+	s := survey(m, findings, time.Now())
+	if s.obstacle == "" {
+		s.obstacle = bodyObstacle(m)
+	}
+	return Plan{Possible: s.obstacle == "", Obstacle: s.obstacle}
+}
 
 // Repair returns the repaired message and what was changed. The result, parsed and inspected again, has no finding in
-// a readable place; an error means it could not be done, and the caller holds the message.
+// a readable place at or above the lowest confidence among the given ones (addresses excepted); an error means it could
+// not be done, and the caller holds the message. With no finding in a readable place there is nothing to do: the same
+// bytes come back, and no changes. findings are those that package inspect gave for m.
 func Repair(m *mail.Message, findings []detect.Finding, o Options) ([]byte, []Change, error) {
-	panic("contract")
+	s := survey(m, findings, o.now())
+	if len(s.spots) == 0 && s.obstacle == ObstacleNothing {
+		return bytes.Clone(m.Raw), nil, nil
+	}
+	if s.obstacle = cmp.Or(s.obstacle, bodyObstacle(m)); s.obstacle != "" {
+		return nil, nil, fmt.Errorf("repair: %w: %s", ErrImpossible, s.obstacle)
+	}
+	j := newJob(m, o)
+	if err := j.clean(s); err != nil {
+		return nil, nil, fmt.Errorf("repair: %w", err)
+	}
+	j.tell()
+	after := j.apply()
+	if err := j.prove(after, floorOf(findings)); err != nil {
+		return nil, nil, fmt.Errorf("repair: %w", err)
+	}
+	return after, changes(findings), nil
+}
+
+// taken reports whether a finding is one that a repair takes out: a number in a readable place that is no address.
+func taken(f detect.Finding) bool {
+	return f.Kind == detect.CPR && f.Place.Readable() && !f.Address
+}
+
+// changes lists what was moved, each number once a place.
+func changes(findings []detect.Finding) (cs []Change) {
+	for _, f := range findings {
+		if c := (Change{Place: f.Place, Masked: f.Masked}); taken(f) && !slices.Contains(cs, c) {
+			cs = append(cs, c)
+		}
+	}
+	return cs
+}
+
+// floorOf returns the lowest confidence among the findings to be taken out: what weighs less was not asked for.
+func floorOf(findings []detect.Finding) float64 {
+	floor := 1.0
+	for _, f := range findings {
+		if taken(f) {
+			floor = min(floor, f.Confidence)
+		}
+	}
+	return floor
 }

@@ -1,0 +1,290 @@
+package repair
+
+import (
+	"bytes"
+	"strings"
+	"unicode/utf8"
+
+	"postvagt/internal/mail"
+)
+
+// textLimit bounds what is read of one text, in decoded bytes. It is more than package inspect reads.
+const textLimit = 64 << 20
+
+// tell puts the moved lines at the top of the body: into the text and the HTML that people see, or, where that cannot
+// be done without risk to what is there, into a part of its own before it.
+func (j *job) tell() {
+	j.lines = shown(j.lines)
+	parts, ok := seen(j.m.Root)
+	if ok {
+		bodies := make([]func(), len(parts))
+		for i, p := range parts {
+			if bodies[i] = j.writer(p); bodies[i] == nil {
+				ok = false
+				break
+			}
+		}
+		if ok {
+			for i, write := range bodies {
+				write()
+				j.written[parts[i]] = true
+			}
+			return
+		}
+	}
+	j.newPart = true
+	root := j.m.Root
+	if line := j.delimiter(root); root.MediaType == "multipart/mixed" && line != nil {
+		j.insertPart(root, line)
+		return
+	}
+	j.wrap()
+}
+
+// seen returns the text parts that a mail program shows first, all forms of them; not ok: there are none that may be
+// written to.
+func seen(p *mail.Part) (parts []*mail.Part, ok bool) {
+	switch p.MediaType {
+	case "text/plain", "text/html":
+		return []*mail.Part{p}, p.Disp != "attachment" && p.FileName == "" && len(p.Parts) == 0
+	case "multipart/alternative":
+		for _, c := range p.Parts {
+			if c.MediaType == "text/calendar" { // shown as an appointment beside the text, never instead of it
+				continue
+			}
+			more, ok := seen(c)
+			if !ok {
+				return nil, false
+			}
+			parts = append(parts, more...)
+		}
+		return parts, len(parts) > 0
+	case "multipart/related":
+		if len(p.Parts) > 0 && p.Params["start"] == "" { // RFC 2387, section 3.2: the first is the one shown
+			return seen(p.Parts[0])
+		}
+	case "multipart/mixed", "multipart/report":
+		if len(p.Parts) > 0 {
+			return seen(p.Parts[0])
+		}
+	}
+	return nil, false
+}
+
+// writer returns what writes the lines into a text part, or nil where that is not safe. It changes nothing yet, so
+// that of two alternatives not one alone is written to.
+func (j *job) writer(p *mail.Part) func() {
+	body := j.raw(p.Body)
+	content, defects := j.m.Content(p, textLimit)
+	if len(defects) > 0 || len(content) >= textLimit || !knownCharset(p.Params["charset"]) ||
+		bytes.Contains(content, []byte("-----BEGIN PGP ")) || declaredOther(j, p) {
+		return nil
+	}
+	if p.MediaType == "text/html" {
+		return j.htmlWriter(p, body, content)
+	}
+	return j.textWriter(p, body, content)
+}
+
+// declaredOther reports whether a part that is read as text says it is something else, or says it twice.
+func declaredOther(j *job, p *mail.Part) bool {
+	is := indexes(p, "content-type")
+	if len(is) == 0 {
+		return false
+	}
+	v := strings.ToLower(strings.TrimSpace(string(j.raw(p.Fields[is[0]].Value))))
+	return len(is) > 1 || len(indexes(p, "content-transfer-encoding")) > 1 || !strings.HasPrefix(v, p.MediaType)
+}
+
+// textWriter writes into plain text.
+func (j *job) textWriter(p *mail.Part, body, content []byte) func() {
+	block := asText(j.o, j.lines, strings.EqualFold(p.Params["format"], "flowed"), j.eol)
+	charset := strings.ToLower(p.Params["charset"])
+	inCharset, ok := encodeIn(charset, block)
+	recharset := ""
+	if !ok { // us-ascii, or nothing said
+		switch {
+		case utf8.Valid(content) && asciiCharset(charset):
+			inCharset, recharset = []byte(block), "utf-8"
+		case asciiCharset(charset):
+			if inCharset, ok = encodeIn("windows-1252", block); !ok { // as package mail reads it
+				return nil
+			}
+		default:
+			return nil
+		}
+	}
+	at := 0
+	if bytes.HasPrefix(content, []byte("\xEF\xBB\xBF")) {
+		at = 3
+	}
+	written := func(b []byte, encoding string) func() {
+		return func() {
+			j.bodies[p] = b
+			j.describe(p, recharset, encoding)
+		}
+	}
+	switch p.Encoding {
+	case "7bit", "8bit", "binary":
+		fits := p.Encoding != "7bit" || isASCII(inCharset) || !isASCII(content)
+		if !fits || longLine(inCharset) {
+			return written(quotedPrintable(spliced(content, at, inCharset), j.eol), "quoted-printable")
+		}
+		return written(spliced(body, at, inCharset), "")
+	case "quoted-printable":
+		if at > 0 {
+			return nil
+		}
+		return written(spliced(body, 0, quotedPrintable(inCharset, j.eol)), "")
+	case "base64":
+		if at > 0 {
+			return written(base64Lines(spliced(content, at, inCharset), j.eol), "")
+		}
+		// Filled up to a multiple of three bytes the lines end on a whole group of base64 (RFC 2045, section 6.8), so
+		// that what follows need not be encoded anew.
+		for len(inCharset)%3 != 0 {
+			inCharset = append(inCharset, j.eol...)
+		}
+		return written(spliced(body, 0, base64Lines(inCharset, j.eol)), "")
+	}
+	return nil
+}
+
+// htmlWriter writes into HTML, behind the body's opening tag.
+func (j *job) htmlWriter(p *mail.Part, body, content []byte) func() {
+	block := []byte(asHTML(j.o, j.lines, j.eol))
+	at := htmlTop(content)
+	if at > 0 && content[at-1] != '\n' {
+		block = append([]byte(j.eol), block...)
+	}
+	written := func(b []byte, encoding string) func() {
+		return func() {
+			j.bodies[p] = b
+			j.describe(p, "", encoding)
+		}
+	}
+	switch p.Encoding {
+	case "7bit", "8bit", "binary":
+		if longLine(block) {
+			return written(quotedPrintable(spliced(content, at, block), j.eol), "quoted-printable")
+		}
+		return written(spliced(body, at, block), "")
+	case "quoted-printable":
+		rawAt, ok := quotedOffset(body, at)
+		if !ok {
+			return nil
+		}
+		return written(spliced(body, rawAt, quotedPrintable(block, j.eol)), "")
+	case "base64":
+		return written(base64Lines(spliced(content, at, block), j.eol), "")
+	}
+	return nil
+}
+
+// describe gives a part the charset and the transfer encoding its body now has (empty: as before).
+func (j *job) describe(p *mail.Part, charset, encoding string) {
+	if charset != "" {
+		if is := indexes(p, "content-type"); len(is) > 0 {
+			j.setValue(p, is[0], setParam(j.value(p, is[0]), "charset", charset))
+		} else {
+			j.addField(p, "Content-Type: "+p.MediaType+"; charset="+charset)
+		}
+	}
+	if encoding != "" {
+		if is := indexes(p, "content-transfer-encoding"); len(is) > 0 {
+			j.setValue(p, is[0], []byte(" "+encoding))
+		} else {
+			j.addField(p, "Content-Transfer-Encoding: "+encoding)
+		}
+	}
+	if (charset != "" || encoding != "") && p.Parent == nil {
+		j.needVersion()
+	}
+	for _, i := range indexes(p, "content-md5") { // RFC 1864: of the content that was
+		j.setField(p, i, nil)
+	}
+}
+
+// needVersion makes the message say that it follows MIME (RFC 2045, section 4).
+func (j *job) needVersion() {
+	if len(indexes(j.m.Root, "mime-version")) == 0 {
+		j.addField(j.m.Root, "MIME-Version: 1.0")
+	}
+}
+
+// ownPart is the part that holds the lines alone, without the line end before the next boundary.
+func (j *job) ownPart() []byte {
+	text := []byte(asText(j.o, j.lines, false, j.eol))
+	encoding := "7bit"
+	if !isASCII(text) || longLine(text) {
+		encoding = "quoted-printable"
+		text = quotedPrintable(text, j.eol)
+	}
+	head := "Content-Type: text/plain; charset=utf-8" + j.eol + "Content-Transfer-Encoding: " + encoding + j.eol +
+		"Content-Disposition: inline" + j.eol + j.eol
+	return append([]byte(head), text...)
+}
+
+// delimiter returns the boundary line before a multipart's first part, as it stands; nil where there is none.
+func (j *job) delimiter(p *mail.Part) []byte {
+	if !p.Multipart() {
+		return nil
+	}
+	end := p.Parts[0].Head.Start
+	start := end - 1
+	for start > p.Body.Start && j.m.Raw[start-1] != '\n' {
+		start--
+	}
+	line := j.m.Raw[max(start, p.Body.Start):end]
+	if !bytes.HasPrefix(line, []byte("--")) || !bytes.HasSuffix(line, []byte(j.eol)) {
+		return nil
+	}
+	return line
+}
+
+// insertPart puts the lines into a new first part of a multipart/mixed, with another delimiter line after it.
+func (j *job) insertPart(root *mail.Part, delimiter []byte) {
+	at := root.Parts[0].Head.Start
+	with := append(j.ownPart(), delimiter...)
+	j.inserts = append(j.inserts, splice{mail.Range{Start: at, End: at}, with})
+}
+
+// wrap makes the message a multipart/mixed of the lines and, byte for byte, what the message was: its Content fields go
+// with it, so a signature over the inner part stays whole.
+func (j *job) wrap() {
+	j.wrapped = true
+	root := j.m.Root
+	var inner []byte
+	for i, f := range root.Fields {
+		if strings.HasPrefix(strings.ToLower(strings.TrimSpace(f.Name)), "content-") {
+			b := j.field(root, i)
+			inner = append(inner, b...)
+			if len(b) > 0 && b[len(b)-1] != '\n' {
+				inner = append(inner, j.eol...)
+			}
+			j.setField(root, i, nil)
+		}
+	}
+	boundary := j.o.boundary()
+	for bytes.Contains(j.m.Raw, []byte("--"+boundary)) {
+		boundary += "-x"
+	}
+	j.needVersion()
+	j.addField(root, "Content-Type: multipart/mixed; boundary=\""+boundary+"\"")
+	open := []byte("--" + boundary + j.eol)
+	open = append(open, j.ownPart()...)
+	open = append(open, "--"+boundary+j.eol...)
+	open = append(open, inner...)
+	open = append(open, j.eol...)
+	end := j.eol + "--" + boundary + "--" + j.eol
+	j.inserts = append(j.inserts,
+		splice{mail.Range{Start: root.Body.Start, End: root.Body.Start}, open},
+		splice{mail.Range{Start: root.Body.End, End: root.Body.End}, []byte(end)})
+}
+
+func spliced(b []byte, at int, with []byte) []byte {
+	out := make([]byte, 0, len(b)+len(with))
+	out = append(out, b[:at]...)
+	out = append(out, with...)
+	return append(out, b[at:]...)
+}
