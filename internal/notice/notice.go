@@ -1,6 +1,11 @@
 // Package notice writes what people are told, in Danish and English: text and HTML, in a multipart/report with an RFC
 // 3464 part where the standards ask for one. It is pure: facts in, message bytes out. A notice never holds a CPR
 // number, the original subject or body (law 6, law 7); places are named and values masked.
+//
+// Facts become a page (page.go), the page is put into words by the templates in words/da and words/en (words.go), the
+// words become blocks, and the blocks text and HTML (render.go); status.go writes what machines read, mime.go the rest.
+// What tells of a failure, a delay, a hold or an ordered success is a multipart/report; the other notices are not, since
+// nobody asked for a report of success (RFC 3461, section 5.2).
 package notice
 
 import (
@@ -28,6 +33,7 @@ type Notice struct {
 	Contact   string       // whom to ask, as shown to people; may be empty
 	Message   Original
 	About     []Subject
+	Since     time.Time // digest: the beginning of the period, which ends At
 	Owner     string    // held, reminder, escalated: who decides
 	Deadline  time.Time // held, reminder: until when; delayed: when it will be given up
 	By        string    // released, withdrawn: the person
@@ -46,7 +52,8 @@ type Original struct {
 
 // Subject is one delivery the notice is about.
 type Subject struct {
-	Recipient string // shown form
+	Message   *Original // digest: the message it belongs to; nil: Notice.Message
+	Recipient string    // shown form
 	ORcpt     string
 	Verdict   policy.Verdict
 	Places    []Place // what was found or moved, where it matters to the reader
@@ -86,5 +93,53 @@ const (
 	Unsupported   Problem = "unsupported"   // the receiving server lacks SMTPUTF8 or REQUIRETLS that this mail needs
 )
 
-// Compose writes the notice: CRLF lines, 7-bit, ready to be sent. It errs only on facts it cannot do without.
-func Compose(n Notice) ([]byte, error) { panic("contract") }
+// Problems lists all of them.
+var Problems = []Problem{NoSuchAddress, NoSuchDomain, MailboxFull, TooBig, RefusedThere, NoContact, NotAccepted, LevelTooLow, ByPolicy, Unsupported}
+
+// Compose writes the notice: CRLF lines, 7-bit, ready to be sent. It errs only on facts it cannot do without: an id, the
+// two addresses, a host name, a kind it knows and something to tell about. Whatever else is odd is made harmless.
+func Compose(n Notice) ([]byte, error) {
+	n = clean(n)
+	if err := check(n); err != nil {
+		return nil, err
+	}
+	langs := []string{"da", "en"}
+	if n.Lang == "en" {
+		langs = []string{"en", "da"}
+	}
+	var docs []document
+	for _, lang := range langs {
+		d, err := write(n, lang)
+		if err != nil {
+			return nil, err
+		}
+		docs = append(docs, d)
+	}
+	m := mimeWriter{id: string(n.ID)}
+	m.head(n, docs[0].subject)
+	if !reports(n.Tells) {
+		m.alternative(docs)
+		return m.bytes(), nil
+	}
+	m.report(func() { m.alternative(docs) }, status(n))
+	return m.bytes(), nil
+}
+
+// reports says which notices are reports for machines too. A release and a repair are none: the message goes on, and
+// its delivery will be told of by what comes of it.
+func reports(k ledger.TellKind) bool {
+	switch k {
+	case ledger.TellReturned, ledger.TellDelayed, ledger.TellHeld, ledger.TellWithdrawn, ledger.TellDelivered:
+		return true
+	}
+	return false
+}
+
+// toSender says which notices answer the message they are about; the others go to an owner or gather many messages.
+func toSender(n Notice) bool {
+	switch n.Tells {
+	case ledger.TellReminder, ledger.TellEscalated, ledger.TellDigest:
+		return false
+	}
+	return n.Rung == 0
+}
