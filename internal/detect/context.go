@@ -1,6 +1,9 @@
 package detect
 
-import "strings"
+import (
+	"bytes"
+	"strings"
+)
 
 // near is how many bytes before a number are read for labels, beside how many after it.
 const (
@@ -8,14 +11,25 @@ const (
 	beside = 20
 )
 
-// speaksFor are words that say that a CPR number stands beside them; speaksAgainst say that another number does. All are
-// lower case and sought as parts of words, since labels are glued and inflected ("cprnr", "fakturanummeret").
+// label is a word that says which number stands beside it, in lower case. Labels are glued and inflected in Danish
+// ("cprnr", "fakturanummeret", "betalingskonto"), so most are sought as parts of words.
+type label struct {
+	text string
+	word bool // only where no letter stands before it: the short ones are parts of other words ("ean" of "ocean")
+}
+
+// speaksFor say that a CPR number stands beside them, speaksAgainst that another number does.
 var (
-	speaksFor = []string{"cpr", "personnummer", "personnr", "person-nr", "person nr", "personnumre", "født", "foedt", "fødsel", "foedsel",
-		"civil registration", "date of birth", "born"}
-	speaksAgainst = []string{"faktura", "invoice", "ordre", "order", "tlf", "telefon", "mobil", "phone", "fax", "konto", "account", "p-nr",
-		"p-nummer", "p.nr", "p nr", "pnr", "produktionsenhed", "cvr", "ean", "gln", "varenr", "varenummer", "artikel", "kundenr", "kundenummer",
-		"bilag", "kvittering", "voucher", "gavekort", "licens", "license", "serienr", "serienummer", "imei", "isbn", "girokort", "timestamp", "betalings-id"}
+	speaksFor = []label{{"cpr", false}, {"personnummer", false}, {"personnumre", false}, {"personnr", false}, {"person-nr", false},
+		{"person nr", false}, {"født", false}, {"foedt", false}, {"fødsel", false}, {"foedsel", false}, {"civil registration", false},
+		{"date of birth", false}, {"born", true}}
+	speaksAgainst = []label{{"faktura", false}, {"invoice", false}, {"ordre", false}, {"order", true}, {"tlf", true}, {"telefon", false},
+		{"mobil", false}, {"phone", false}, {"fax", true}, {"konto", false}, {"account", false}, {"p-nr", true}, {"p-nummer", true},
+		{"p.nr", true}, {"p nr", true}, {"pnr", true}, {"p-number", true}, {"produktionsenhed", false}, {"cvr", true}, {"ean", true},
+		{"gln", true}, {"varenr", false}, {"varenummer", false}, {"artikel", false}, {"kundenr", false}, {"kundenummer", false},
+		{"bilag", false}, {"kvittering", false}, {"voucher", false}, {"gavekort", false}, {"licens", false}, {"license", false},
+		{"serienr", false}, {"serienummer", false}, {"imei", true}, {"isbn", true}, {"girokort", false}, {"timestamp", false},
+		{"betalings-id", false}, {"t=", true}, {"x=", true}, {"ts=", true}}
 )
 
 // evidence is what the surroundings of a window say.
@@ -62,12 +76,17 @@ func lower(dst []byte, s string) []byte {
 	return dst
 }
 
-// lastOf returns where the last of the words ends in b, or -1.
-func lastOf(b []byte, words []string) int {
+// lastOf returns where the last of the labels in b ends, or -1.
+func lastOf(b []byte, labels []label) int {
 	last := -1
-	for _, word := range words {
-		if i := strings.LastIndex(string(b), word); i >= 0 {
-			last = max(last, i+len(word))
+	for i := range labels {
+		l := &labels[i]
+		at := bytes.LastIndex(b, []byte(l.text))
+		for at > 0 && l.word && (letter(b[at-1]) || b[at-1] >= 0x80) {
+			at = bytes.LastIndex(b[:at], []byte(l.text))
+		}
+		if at >= 0 {
+			last = max(last, at+len(l.text))
 		}
 	}
 	return last
@@ -135,6 +154,17 @@ func uuidTail(s string) bool {
 		}
 	}
 	return true
+}
+
+// bracketedPrefix reports whether an international prefix in brackets, (+45) or (0045), stands before start.
+func bracketedPrefix(s string, start int) bool {
+	before := strings.TrimRight(s[max(0, start-10):start], " ")
+	before, ok := strings.CutSuffix(before, ")")
+	if !ok {
+		return false
+	}
+	_, inside, ok := strings.Cut(before, "(")
+	return ok && (strings.HasPrefix(inside, "+") || strings.HasPrefix(inside, "00"))
 }
 
 // wholeLocal reports whether the window is all that stands before an address's @.

@@ -121,8 +121,9 @@ const listGap = 96
 // number ended.
 func weigh(t *Text, w *window, limit date, list *int) (c candidate, ok bool) {
 	s := t.Content
+	w.phone = w.phone || bracketedPrefix(s, w.start)
 	b, replacement, ok := birth(&w.digits)
-	if !ok || b.after(limit) || w.phone && w.shape != sixFour {
+	if !ok || b.after(limit) || w.phone && w.shape != sixFour || timestamp(w) {
 		return candidate{}, false
 	}
 	e := surroundings(s, w)
@@ -149,7 +150,7 @@ func (r reasons) adjust(with, without float64) float64 {
 	for _, a := range [...]struct {
 		holds bool
 		by    float64
-	}{{r.replacement, -0.05}, {r.against, -0.3}, {r.phone, -0.3}, {r.blob, -0.4}, {r.amount, -0.2}, {r.machine, -0.35}} {
+	}{{r.replacement, -0.05}, {r.against, -0.35}, {r.phone, -0.3}, {r.blob, -0.4}, {r.amount, -0.3}, {r.machine, -0.35}} {
 		if a.holds {
 			v += a.by
 		}

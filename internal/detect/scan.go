@@ -51,6 +51,7 @@ type window struct {
 	inner      joint // between the groups of the date, when all alike; else loose
 	atSix      bool  // plain, with a mark after the sixth digit
 	phone      bool  // it begins with, or follows, an international prefix
+	sizes      int   // the groups' digits, as a decimal number: 64 for 010170-5000, 2224 for 01.01.70-5000; 0 for more than six
 }
 
 type scanner struct {
@@ -241,6 +242,9 @@ func (sc *scanner) fill(w *window, k, cut int) bool {
 	for i := k; i >= 0; i-- {
 		g := sc.back(i)
 		at += copy(w.digits[at:], g.digits[:g.n])
+		if k < 6 {
+			w.sizes = w.sizes*10 + g.n
+		}
 	}
 	if !plausible(&w.digits) {
 		return false

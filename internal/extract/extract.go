@@ -160,7 +160,7 @@ func (e *extractor) unread(src source, p *mail.Part, why string) {
 }
 
 func unread(at detect.Place, why string) detect.Finding {
-	return detect.Finding{Kind: detect.Uninspected, Place: at, Confidence: 1, Why: why}
+	return detect.Finding{Kind: detect.Uninspected, Place: at, Confidence: 1, Why: shown(why)} // a media type may hold anything
 }
 
 // shown makes a name safe to show: masked, on one line, of bounded length.
@@ -186,7 +186,11 @@ func shown(name string) string {
 
 // attached reports whether p is an attachment rather than part of what the reader sees.
 func attached(p *mail.Part) bool {
-	return p.Disp == "attachment" || p.FileName != "" || !strings.HasPrefix(p.MediaType, "text/") && !strings.HasPrefix(p.MediaType, "multipart/")
+	if p.Disp == "attachment" || p.FileName != "" {
+		return true
+	}
+	major, _, _ := strings.Cut(p.MediaType, "/")
+	return major != "text" && major != "multipart" && major != "message"
 }
 
 // unreadDefects are the defects that mean that something was not read, or can be read in two ways, with what is said

@@ -56,13 +56,14 @@ func (e *extractor) names(src source, p *mail.Part) {
 			params = append(params, parameter{q.Name, q.Value})
 		}
 		for _, q := range params {
-			at := field
+			t := detect.Text{Place: field, Machine: machineParams[q.name]}
 			if q.name == "name" || q.name == "filename" {
-				at = name
+				t.Place = name
 			}
 			for _, s := range []string{q.value, unpercent(q.value)} {
 				if known.add(s) {
-					e.text(detect.Text{Place: at, Content: s})
+					t.Content = s
+					e.text(t)
 				}
 			}
 		}
@@ -73,6 +74,10 @@ func (e *extractor) names(src source, p *mail.Part) {
 		}
 	}
 }
+
+// machineParams are the parameters that programs make up.
+var machineParams = map[string]bool{"boundary": true, "micalg": true, "size": true, "id": true, "start": true, "creation-date": true,
+	"modification-date": true, "read-date": true}
 
 // parameter is one of a field, its pieces (RFC 2231, section 3) put together in the order they stand.
 type parameter struct{ name, value string }

@@ -1,0 +1,34 @@
+package detect
+
+import (
+	"strings"
+	"testing"
+)
+
+var (
+	prose  = strings.Repeat("Kære borger. Vi har modtaget din ansøgning og vender tilbage, så snart vi har læst den. Venlig hilsen Eksempel Kommune.\r\n", 800)
+	agenda = strings.Repeat("Mødet er den 22.11.2026 kl. 13:20 i lokale 4, tlf. 70 10 20 30, sag 2026-12345. Vi ses, og tag gerne en god ven med dertil.\r\n", 800)
+	marked = strings.Repeat("<td style=\"padding:0 12px;width:100%\" class=\"c1\"><a href=\"https://eksempel.example/a?id=18273645\">Læs mere</a></td>\r\n", 800)
+)
+
+func BenchmarkFind(b *testing.B) {
+	for _, c := range []struct{ name, text string }{{"prose", prose}, {"dates", agenda}, {"markup", marked}} {
+		b.Run(c.name, func(b *testing.B) {
+			b.SetBytes(int64(len(c.text)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if found := Find(Text{Content: c.text}, now); found != nil {
+					b.Fatalf("found %+v", found[0])
+				}
+			}
+		})
+	}
+}
+
+func TestFindAllocatesNothing(t *testing.T) {
+	for _, text := range []string{prose, agenda, marked} {
+		if n := testing.AllocsPerRun(3, func() { Find(Text{Content: text}, now); HoldsCPR(text); Mask(text) }); n != 0 {
+			t.Errorf("%.20q…: %v allocations where nothing is found, want none", text, n)
+		}
+	}
+}
