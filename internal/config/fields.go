@@ -148,7 +148,7 @@ var fields = []field{
 	{Path: "trusted[].senders", Type: "choice", Otherwise: "own where header or certificate is given, else any", Sample: "own", Doc: "`own`: only mail whose envelope sender is in the authority's own domains. `any`: every sender, as forwarded mail has"},
 	{Path: "trusted[].header", Type: "text", Sample: `"X-Eksempel-Vagt: <long random secret>"`, Doc: "A header field with a secret value that the mail must carry. The guard takes it off"},
 	{Path: "trusted[].header_file", Type: "file", Doc: "A file that holds the header line, so that the secret does not stand in the configuration"},
-	{Path: "trusted[].certificate", Type: "domain", Sample: "mail.protection.outlook.com", Doc: "The name that the client's TLS certificate must prove"},
+	{Path: "trusted[].certificate", Type: "domain", Sample: "exchange.eksempel.example", Doc: "The name that the client's TLS certificate must prove. Exchange Online's is shown by all its customers: ask for a header as well"},
 
 	{Path: "users", Type: "list of mapping", Doc: "Who may submit mail with a password"},
 	{Path: "users[].name", Type: "text", Required: true, Sample: "scanner-3", Doc: "The user's name in AUTH"},
@@ -166,7 +166,7 @@ var fields = []field{
 	{Path: "routes", Type: "list of mapping", Otherwise: "each domain's MX", Doc: "Where mail goes. The first that matches the recipient's domain is taken; a domain without a route goes to its MX"},
 	{Path: "routes[].to", Type: "destination", Required: true, Sample: "eksempel.example", Doc: `A domain, ".domain" for everything below it, or "*" for all`},
 	{Path: "routes[].smarthost", Type: "host:port", Otherwise: "the domain's MX", Sample: `"smarthost.example:25"`, Doc: "The server to hand over to"},
-	{Path: "routes[].level", Type: "level", Otherwise: "cleartext to the authorities' own domains, else encrypted", Doc: "The least level asked of this hop for any mail. A message that needs more gets more or does not go"},
+	{Path: "routes[].level", Type: "level", Otherwise: "cleartext to the authorities' own domains, else encrypted", Doc: "The least level asked of this hop for any mail. A message that needs more gets more or does not go. A domain's MX is measured at most at encrypted, a smart host that proves its name at verified"},
 	{Path: "routes[].vouches", Type: "level", Sample: "verified", Doc: "The authority's declaration that this hop carries mail on at that level (own protected network, secure gateway). The receipt says vouched, never measured"},
 	{Path: "routes[].tls_name", Type: "domain", Otherwise: "the smart host's own name", Doc: "The name its certificate must prove"},
 	{Path: "routes[].root_cas", Type: "file", Otherwise: "the system's", Doc: "PEM file with the certificate authorities to trust besides the system's, for a hop with a private one"},

@@ -83,7 +83,7 @@ trusted:
   - 10.0.0.0/8
   - {net: 0.0.0.0/0, header: "x-eksempel-vagt: 0123456789abcdef"}
   - {net: 192.0.2.0/24, header_file: header}
-  - {net: 198.51.100.0/24, certificate: Mail.Protection.Outlook.com, senders: any}
+  - {net: 198.51.100.0/24, certificate: Exchange.Eksempel.Example, senders: any}
 users:
   - {name: scanner, hash: "HASH", senders: [scanner@eksempel.example]}
 tls: {cert: cert.pem, key: key.pem}
@@ -147,7 +147,7 @@ func TestFull(t *testing.T) {
 			{Net: netip.MustParsePrefix("10.0.0.0/8")},
 			{Net: netip.MustParsePrefix("0.0.0.0/0"), OwnSenders: true, Header: "X-Eksempel-Vagt", Secret: "0123456789abcdef"},
 			{Net: netip.MustParsePrefix("192.0.2.0/24"), OwnSenders: true, Header: "X-Anden-Vagt", Secret: "fedcba9876543210"},
-			{Net: netip.MustParsePrefix("198.51.100.0/24"), Certificate: "mail.protection.outlook.com"},
+			{Net: netip.MustParsePrefix("198.51.100.0/24"), Certificate: "exchange.eksempel.example"},
 		},
 		Users: []User{{Name: "scanner", Hash: hash, Senders: []string{"scanner@eksempel.example"}}},
 		TLS:   TLS{Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem")},

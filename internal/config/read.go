@@ -176,10 +176,14 @@ func (r *reader) route(s section) Route {
 	if s.n == nil {
 		return route
 	}
+	if route.Level == level.Verified && !s.given("smarthost") {
+		r.mistake(least.line(), "routes.level verified cannot be measured at a domain's MX", "a name found in DNS that nobody authenticated proves nothing, so no mail would ever leave by this route",
+			"write level: encrypted, or name a smarthost")
+	}
 	if (route.User == "") != (route.Password == "") && (r.readFile != nil || !s.given("password_file")) {
 		r.mistake(s.n.line, "routes.user and routes.password belong together", "one of them is missing", "give both or none")
 	}
-	if route.SmartHost == "" && (route.Vouches != level.None || route.TLSName != "" || route.User != "") {
+	if !s.given("smarthost") && (route.Vouches != level.None || route.TLSName != "" || route.User != "") {
 		r.mistake(s.n.line, "vouches, tls_name and user need a smarthost", "without one the mail goes to each domain's MX, whoever that is", "write smarthost: "+samples["host:port"])
 	}
 	return route

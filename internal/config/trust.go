@@ -41,11 +41,18 @@ func (r *reader) trust(s section) Trust {
 		header.value = file
 	}
 	t.Header, t.Secret = r.secretHeader(header, s)
-	shared := t.Header != "" || t.Certificate != ""
+	if t.Certificate == "mail.protection.outlook.com" && t.Header == "" && r.mayJudge(s) {
+		r.mistake(s.n.get("certificate").at(), "trusted.certificate "+quote(t.Certificate)+" is shown by every customer of Exchange Online", "each of them could send as the authority",
+			"ask for a secret header as well: docs/operate.md shows the transport rule")
+	}
+	shared := t.Header != "" || t.Certificate != "" || s.given("header_file")
 	senders := one(s, "senders", choice("own", "any")).value
 	t.OwnSenders = senders == "own" || senders == "" && shared
 	return t
 }
+
+// mayJudge reports whether the entry's secret header is known: Parse reads no header_file.
+func (r *reader) mayJudge(s section) bool { return r.readFile != nil || !s.given("header_file") }
 
 // secretHeader splits "X-Name: secret". What is wrong is told without the secret.
 func (r *reader) secretHeader(l located[string], s section) (name, secret string) {
@@ -74,7 +81,8 @@ func isFieldName(s string) bool {
 
 // notEverybody refuses trust that would make the guard an open relay, and warns of what comes near.
 func (r *reader) notEverybody(n *node, t Trust) {
-	if !t.Net.IsValid() || t.Header != "" || t.Certificate != "" {
+	proves := t.Header != "" || t.Certificate != "" || n.get("header_file") != nil
+	if !t.Net.IsValid() || proves {
 		return
 	}
 	if t.Net.Bits() == 0 {

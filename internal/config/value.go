@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/net/idna"
+
+	"postvagt/internal/mail"
 	"postvagt/internal/policy"
 )
 
@@ -209,10 +211,11 @@ func parseAddress(s string) (string, error) {
 	if err != nil {
 		return bad("what stands after the @ is no domain")
 	}
-	if strings.ContainsAny(s[:at], " \t\r\n,;:") {
-		return bad("write name@domain")
+	a, err := mail.ParseAddress(s[:at+1] + d)
+	if err != nil {
+		return bad(err.Error())
 	}
-	return s[:at+1] + d, nil
+	return string(a), nil
 }
 
 // parsePattern reads an address pattern of the policy's.

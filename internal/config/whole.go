@@ -7,10 +7,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-
-	"postvagt/internal/class"
-	"postvagt/internal/level"
-	"postvagt/internal/policy"
 )
 
 // domainsOnce tells a domain that two authorities claim, or one claims twice: whose mail would it be?
@@ -47,7 +43,6 @@ func (r *reader) whole(s section, c *Config) {
 		r.routesLeave(routes, c)
 	}
 	r.ownRoutes(s, c)
-	r.levelsReachable(s.n.get("authorities").all(), c)
 	if c.Host != "" && !strings.Contains(c.Host, ".") {
 		r.warn(0, "host %s is no full name: many servers refuse mail from such a greeting; write host: vagt.eksempel.example", quote(c.Host))
 	}
@@ -192,66 +187,6 @@ func (r *reader) ownRoutes(s section, c *Config) {
 			}
 		}
 	}
-}
-
-// levelsReachable warns, before anything is sent, of classes whose mail may find no channel strong enough (law 4).
-func (r *reader) levelsReachable(authorities []*node, c *Config) {
-	outside := slices.DeleteFunc(slices.Clone(c.Routes), func(route Route) bool {
-		return route.To != "*" && c.AuthorityOf(strings.TrimPrefix(route.To, ".")) != nil
-	})
-	everywhere := slices.ContainsFunc(outside, func(route Route) bool { return route.To == "*" })
-	for i, a := range c.Authorities {
-		need := a.Policy.Matrix
-		if need == nil {
-			need = policy.DefaultMatrix()
-		}
-		for _, route := range outside {
-			r.routeUnsure(authorities[i].at(), a.Name, need, route)
-		}
-		for _, cl := range class.All {
-			if !everywhere && need[cl] > level.Verified {
-				r.warn(authorities[i].at(), "%s mail of %s needs %s, which no MX can be measured at: it goes only by routes that vouch for it", cl, quote(a.Name), need[cl])
-			}
-		}
-	}
-}
-
-// routeUnsure warns once for all classes that need the same level of a hop that may not reach it.
-func (r *reader) routeUnsure(line int, name string, need policy.Matrix, route Route) {
-	for _, l := range level.All {
-		why := route.unsure(l)
-		if why == "" {
-			continue
-		}
-		var classes []string
-		for _, cl := range class.All {
-			if need[cl] == l {
-				classes = append(classes, cl.String())
-			}
-		}
-		if len(classes) > 0 {
-			r.warn(line, "%s mail of %s needs %s, but the route to %s %s; what does not reach that level is retried, then returned to its sender with that reason",
-				strings.Join(classes, " and "), quote(name), l, quote(route.To), why)
-		}
-	}
-}
-
-// unsure says why a hop cannot be relied on to reach a level; "" when it can, or when only an attempt shows.
-func (route Route) unsure(need level.Level) string {
-	if need <= max(level.Cleartext, route.Vouches, route.Level) {
-		return ""
-	}
-	host, _, _ := net.SplitHostPort(route.SmartHost)
-	_, notName := netip.ParseAddr(host)
-	switch {
-	case need > level.Verified:
-		return "does not vouch for that, and no hop can be measured at it"
-	case route.SmartHost == "":
-		return "" // the recipient's own MX decides
-	case need == level.Verified && notName == nil && route.TLSName == "":
-		return "names its host by address, with neither tls_name nor vouches, and few certificates prove an address"
-	}
-	return "asks only " + cmp.Or(route.Level, level.Encrypted).String() + ", so only an attempt shows whether the hop reaches it"
 }
 
 // told is the warnings in the order of the file.
