@@ -83,6 +83,7 @@ type Receipt struct {
 	VerifyError string        `json:"verify_error,omitempty"` // why the name was not proven
 	Fingerprint string        `json:"fingerprint,omitempty"`  // SHA-256 of the peer's certificate, hex
 	Fallback    string        `json:"fallback,omitempty"`     // why the mail went in cleartext although the hop offered STARTTLS
+	DSN         bool          `json:"dsn,omitempty"`          // the hop offers DSN and got the parameters (RFC 3461)
 	Started     time.Time     `json:"started"`
 	Took        time.Duration `json:"took"`
 }

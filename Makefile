@@ -1,0 +1,35 @@
+# Everything a developer or a fresh Debian machine with Go needs. See README.md.
+GO      ?= go
+BIN     := bin/postvagt
+VERSION := $(shell git describe --always --dirty 2>/dev/null || echo development)
+export CGO_ENABLED ?= 0
+
+.PHONY: build demo test check fuzz bench tools clean
+
+build:
+	$(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN) ./cmd/postvagt
+
+demo: build
+	$(BIN) demo
+
+# All tests, with the race detector, real partners included. Installs what is missing when it may.
+test: tools check
+	scripts/test
+
+# What a machine can see in the code without running it.
+check:
+	scripts/check
+
+# Random input for every parser, FUZZTIME each. What it finds becomes a seed, which 'make test' then runs.
+FUZZTIME ?= 10s
+fuzz:
+	scripts/fuzz $(FUZZTIME)
+
+bench: build tools
+	bench/run
+
+tools:
+	scripts/install-test-tools
+
+clean:
+	rm -rf bin

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+
+	"postvagt/internal/class"
+	"postvagt/internal/config"
+	"postvagt/internal/level"
+	"postvagt/internal/policy"
+)
+
+type checkCmd struct {
+	withConfig
+	Lang string `enum:"da,en" default:"da" help:"da or en."`
+	JSON bool   `name:"json" help:"Answer in JSON."`
+}
+
+// Run says in words what the configuration does.
+func (c checkCmd) Run(s streams) error {
+	cfg, err := c.load()
+	if err != nil {
+		return err
+	}
+	said := describe(cfg, c.Lang)
+	if c.JSON {
+		return json.NewEncoder(s.out).Encode(said)
+	}
+	for _, a := range said.Authorities {
+		fmt.Fprintf(s.out, "%s\n", a.Name)
+		for _, line := range a.Words {
+			fmt.Fprintf(s.out, "  - %s\n", line)
+		}
+	}
+	for _, line := range said.Ways {
+		fmt.Fprintln(s.out, line)
+	}
+	for _, w := range said.Warnings {
+		fmt.Fprintln(s.out, "!", w)
+	}
+	return nil
+}
+
+// description is a configuration in words.
+type description struct {
+	Authorities []authorityWords `json:"authorities"`
+	Ways        []string         `json:"ways"`
+	Warnings    []string         `json:"warnings"`
+}
+
+type authorityWords struct {
+	Name   string   `json:"name"`
+	Policy string   `json:"policy"` // version
+	Words  []string `json:"words"`
+}
+
+func describe(c *config.Config, lang string) description {
+	d := description{Warnings: append([]string{}, c.Warnings...)}
+	for _, a := range c.Authorities {
+		w := authorityWords{Name: a.Name, Words: policy.Describe(a.Policy, lang)}
+		if p, err := policy.New(a.Policy); err == nil {
+			w.Policy = p.Version()
+		}
+		d.Authorities = append(d.Authorities, w)
+	}
+	for _, r := range c.Routes {
+		d.Ways = append(d.Ways, way(c, r, lang)...)
+	}
+	if i := len(c.Routes); i == 0 || c.Routes[i-1].To != "*" {
+		d.Ways = append(d.Ways, way(c, config.Route{To: "*", Level: c.RouteOf("").Level}, lang)...)
+	}
+	return d
+}
+
+// way says where a route's mail goes and which classes can leave that way, before anything is sent.
+func way(c *config.Config, r config.Route, lang string) []string {
+	da := lang == "da"
+	to, by := r.To, r.SmartHost
+	if by == "" {
+		by = pick(da, "den mailserver, domænet selv peger på (MX)", "the mail server the domain itself names (MX)")
+	}
+	if to == "*" {
+		to = pick(da, "alle andre", "everybody else")
+	}
+	line := fmt.Sprintf(pick(da, "Post til %s går til %s.", "Mail to %s goes to %s."), to, by)
+	if r.Level > level.Cleartext {
+		line += fmt.Sprintf(pick(da, " Al post dertil skal på %s (%s).", " All mail there must travel on %s (%s)."), policy.LevelWords(r.Level, lang), r.Level)
+	}
+	if r.Vouches > level.None {
+		line += fmt.Sprintf(pick(da, " Myndigheden indestår for, at serveren sender videre på %s (%s); kvitteringen siger da, at det er oplyst, ikke målt.", " The authority vouches that this server carries mail on at %s (%s); the receipt then says vouched, not measured."), policy.LevelWords(r.Vouches, lang), r.Vouches)
+	}
+	lines := []string{line}
+	if c.AuthorityOf(r.To) != nil {
+		return lines
+	}
+	for _, a := range c.Authorities {
+		for _, cl := range class.All {
+			need := policy.LevelFor(a.Policy, cl)
+			if s := obstacle(r, cl, need, da); s != "" {
+				lines = append(lines, "  ! "+a.Name+": "+s)
+			}
+		}
+	}
+	return lines
+}
+
+// obstacle says what a class needs that this way may not give; "" when nothing stands in its way.
+func obstacle(r config.Route, cl class.Class, need level.Level, da bool) string {
+	name := r.TLSName
+	if name == "" {
+		name, _, _ = net.SplitHostPort(r.SmartHost)
+	}
+	words := policy.ClassWords(cl, map[bool]string{true: "da", false: "en"}[da])
+	switch {
+	case need <= max(r.Level, r.Vouches) || need <= level.Cleartext:
+		return ""
+	case need > level.Verified:
+		return fmt.Sprintf(pick(da, "%s oplysninger (%s) kræver %s og kan ikke sendes den vej. Afsenderen får besked.", "%s information (%s) needs %s and cannot leave this way. Its sender is told."), words, cl, need)
+	case r.SmartHost == "" && need > level.Encrypted:
+		return fmt.Sprintf(pick(da, "%s oplysninger (%s) kræver %s. En server fundet gennem domænets MX måles højst til encrypted, så de kan ikke sendes den vej. Afsenderen får besked. Brug en smarthost, der kan bekræftes, eller sænk kravet i matrix efter en risikovurdering.",
+			"%s information (%s) needs %s. A server found through the domain's MX is measured at most encrypted, so it cannot leave this way. Its sender is told. Use a smart host that can be proven, or lower the matrix after a risk assessment."), words, cl, need)
+	}
+	return fmt.Sprintf(pick(da, "%s oplysninger (%s) kræver %s. De forlader kun huset, hvis %s beviser navnet %s med TLS 1.2 eller nyere; ellers sendes de ikke, og afsenderen får at vide hvorfor.",
+		"%s information (%s) needs %s. It leaves only if %s proves the name %s with TLS 1.2 or newer; otherwise it is not sent, and its sender is told why."), words, cl, need, r.SmartHost, name)
+}
+
+func pick(da bool, danish, english string) string {
+	if da {
+		return danish
+	}
+	return english
+}

@@ -1,0 +1,253 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"postvagt/internal/config"
+	"postvagt/internal/guard"
+	"postvagt/internal/ledger"
+	"postvagt/internal/ledger/sqlite"
+	"postvagt/internal/spool"
+)
+
+// withConfig is the flag every command on an installation has.
+type withConfig struct {
+	Config string `required:"" type:"path" placeholder:"FILE" help:"The configuration, postvagt.yaml."`
+}
+
+func (w withConfig) load() (*config.Config, error) { return config.Load(w.Config) }
+
+// installation is an opened configuration, ledger and key file.
+type installation struct {
+	cfg   *config.Config
+	store *sqlite.Store
+	keys  *spool.Keys
+}
+
+func (i *installation) Close() error { return i.store.Close() }
+
+// openLedger opens an existing ledger for a command beside the running guard.
+func (w withConfig) openLedger() (*installation, error) {
+	c, err := w.load()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(c.Store.SQLite); err != nil {
+		return nil, fmt.Errorf("there is no ledger at %s: the guard has not run with this configuration yet (%w)", c.Store.SQLite, err)
+	}
+	s, err := sqlite.Open(c.Store.SQLite, sqlite.Options{})
+	if err != nil {
+		return nil, err
+	}
+	return &installation{cfg: c, store: s}, nil
+}
+
+// openWithKeys opens the ledger and the key file.
+func (w withConfig) openWithKeys() (*installation, error) {
+	i, err := w.openLedger()
+	if err != nil {
+		return nil, err
+	}
+	if i.keys, err = spool.Load(i.cfg.Store.Keys); err != nil {
+		i.Close()
+		return nil, missingKeys(i.cfg, err)
+	}
+	return i, nil
+}
+
+func (w withConfig) operator() (*installation, *guard.Operator, error) {
+	i, err := w.openWithKeys()
+	if err != nil {
+		return nil, nil, err
+	}
+	o, err := guard.NewOperator(i.cfg, i.store, i.keys, nil)
+	if err != nil {
+		i.Close()
+		return nil, nil, err
+	}
+	return i, o, nil
+}
+
+// start opens ledger and keys for serving. A first start makes both; a ledger without its keys is refused loudly, for
+// its open mail could be neither delivered nor returned.
+func start(c *config.Config, say io.Writer) (*installation, error) {
+	_, err := os.Stat(c.Store.SQLite)
+	first := errors.Is(err, fs.ErrNotExist)
+	keys, err := spool.Load(c.Store.Keys)
+	if errors.Is(err, fs.ErrNotExist) && first {
+		if keys, err = spool.Create(c.Store.Keys); err == nil {
+			fmt.Fprintf(say, "postvagt: made the key file %s. Keep a copy apart from the ledger's backup: without it no waiting mail can be opened.\n", c.Store.Keys)
+		}
+	}
+	if err != nil {
+		return nil, missingKeys(c, err)
+	}
+	s, err := sqlite.Open(c.Store.SQLite, sqlite.Options{Exclusive: true})
+	if err != nil {
+		return nil, err
+	}
+	i := &installation{cfg: c, store: s, keys: keys}
+	if err := i.checkKeys(context.Background()); err != nil {
+		i.Close()
+		return nil, err
+	}
+	return i, nil
+}
+
+// keysFact is the ledger's note of the keys its bodies may be sealed with.
+const keysFact = "key ids"
+
+// checkKeys refuses a key file that is not this ledger's, and notes the file's keys.
+func (i *installation) checkKeys(ctx context.Context) error {
+	known, err := i.store.Get(ctx, keysFact)
+	if err != nil {
+		return fmt.Errorf("read which keys the ledger needs: %w", err)
+	}
+	have := i.keys.IDs()
+	for id := range strings.FieldsSeq(known) {
+		if !slices.Contains(have, id) {
+			return fmt.Errorf("THE KEY FILE %s DOES NOT BELONG TO THIS LEDGER: key %s is missing, so mail that waits in %s could not be opened.\n"+
+				"Put the right key file back (it was made at the first start; your backup of it), then start again", i.cfg.Store.Keys, id, i.cfg.Store.SQLite)
+		}
+	}
+	return i.store.Put(ctx, keysFact, strings.Join(have, " "))
+}
+
+func missingKeys(c *config.Config, err error) error {
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return fmt.Errorf("THE KEY FILE %s IS MISSING, and the ledger %s needs it: mail that waits there could not be opened.\n"+
+		"Put the key file back from your backup of it, then try again. If it is lost for good, 'postvagt keys make' makes a new one: "+
+		"what waits now stays sealed for ever and 'postvagt verify' lists it (%w)", c.Store.Keys, c.Store.SQLite, err)
+}
+
+type keysCmd struct {
+	Make   keysMakeCmd   `cmd:"" help:"Make the key file. Never overwrites one."`
+	Rotate keysRotateCmd `cmd:"" help:"Add a fresh key; new bodies are sealed with it, waiting ones are sealed anew."`
+	List   keysListCmd   `cmd:"" help:"List the ids of the keys."`
+}
+
+type keysMakeCmd struct{ withConfig }
+
+func (k keysMakeCmd) Run(s streams) error {
+	c, err := k.load()
+	if err != nil {
+		return err
+	}
+	keys, err := spool.Create(c.Store.Keys)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("there is a key file at %s already; 'postvagt keys rotate' adds a key to it", c.Store.Keys)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(s.out, "Made %s with key %s. Keep a copy apart from the ledger's backup.\n", c.Store.Keys, keys.Newest())
+	if _, err := os.Stat(c.Store.SQLite); err != nil {
+		return nil
+	}
+	store, err := sqlite.Open(c.Store.SQLite, sqlite.Options{})
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	if err := store.Put(context.Background(), keysFact, keys.Newest()); err != nil {
+		return err
+	}
+	return store.Note(context.Background(), ledger.Event{Authority: c.Authorities[0].Name, At: time.Now().UTC(), Kind: "keys", Detail: "made key " + keys.Newest() + "; older keys are gone"})
+}
+
+type keysRotateCmd struct{ withConfig }
+
+func (k keysRotateCmd) Run(s streams) error {
+	i, err := k.openWithKeys()
+	if err != nil {
+		return err
+	}
+	defer i.Close()
+	keys, err := spool.Rotate(i.cfg.Store.Keys)
+	if err != nil {
+		return err
+	}
+	ctx := context.Background()
+	if err := i.store.Put(ctx, keysFact, strings.Join(keys.IDs(), " ")); err != nil {
+		return err
+	}
+	n, err := i.store.Reseal(ctx, func(id string, sealed []byte) ([]byte, error) {
+		plain, err := keys.Open(id, sealed)
+		if err != nil {
+			return nil, err
+		}
+		return keys.Seal(id, plain)
+	})
+	if err != nil {
+		return fmt.Errorf("the new key %s is in the file, but sealing anew stopped after %d: %w; run the command again", keys.Newest(), n, err)
+	}
+	for _, a := range i.cfg.Authorities {
+		if err := i.store.Note(ctx, ledger.Event{Authority: a.Name, At: time.Now().UTC(), Kind: "keys", Detail: "rotated to key " + keys.Newest()}); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(s.out, "Key %s is the newest; %d waiting bodies and addresses were sealed anew. The running guard takes it up at its next start; back the key file up.\n", keys.Newest(), n)
+	return nil
+}
+
+type keysListCmd struct{ withConfig }
+
+func (k keysListCmd) Run(s streams) error {
+	c, err := k.load()
+	if err != nil {
+		return err
+	}
+	keys, err := spool.Load(c.Store.Keys)
+	if err != nil {
+		return err
+	}
+	for _, id := range keys.IDs() {
+		note := ""
+		if id == keys.Newest() {
+			note = "  seals new bodies"
+		}
+		fmt.Fprintf(s.out, "%s%s\n", id, note)
+	}
+	return nil
+}
+
+type backupCmd struct {
+	withConfig
+	To string `required:"" type:"path" placeholder:"FILE" help:"Where to write the copy; must not exist."`
+}
+
+func (b backupCmd) Run(s streams) error {
+	i, err := b.openLedger()
+	if err != nil {
+		return err
+	}
+	defer i.Close()
+	if _, err := os.Stat(b.To); err == nil {
+		return fmt.Errorf("%s exists already; a backup never overwrites", b.To)
+	}
+	if err := i.store.Backup(context.Background(), b.To); err != nil {
+		return err
+	}
+	fmt.Fprintf(s.out, "Wrote %s. The key file %s is not in it: keep that apart.\n", b.To, i.cfg.Store.Keys)
+	return nil
+}
+
+// readLine returns the first line of r.
+func readLine(r io.Reader) (string, error) {
+	line, err := bufio.NewReader(io.LimitReader(r, 4096)).ReadString('\n')
+	if errors.Is(err, io.EOF) && line != "" {
+		err = nil
+	}
+	return strings.TrimRight(line, "\r\n"), err
+}

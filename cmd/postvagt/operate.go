@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"postvagt/internal/guard"
+	"postvagt/internal/ledger"
+)
+
+// act is what release, withdraw and retry take.
+type act struct {
+	withConfig
+	ID        string `arg:"" help:"The message's id, or its first letters."`
+	Recipient string `help:"Only this recipient; without it, all of the message's."`
+	By        string `required:"" help:"The person who does it."`
+	Reason    string `required:"" help:"Why. It goes into the ledger and to the sender."`
+	JSON      bool   `name:"json" help:"Answer in JSON."`
+}
+
+type (
+	releaseCmd  struct{ act }
+	withdrawCmd struct{ act }
+	retryCmd    struct{ act }
+)
+
+func (c releaseCmd) Run(s streams) error { return c.run(s, "released", (*guard.Operator).Release) }
+
+func (c withdrawCmd) Run(s streams) error { return c.run(s, "withdrawn", (*guard.Operator).Withdraw) }
+
+func (c retryCmd) Run(s streams) error { return c.run(s, "due at once", (*guard.Operator).Retry) }
+
+func (a act) run(s streams, done string, do func(*guard.Operator, context.Context, guard.Choice, guard.Act) (int, error)) error {
+	i, o, err := a.operator()
+	if err != nil {
+		return err
+	}
+	defer i.Close()
+	ctx := context.Background()
+	id, err := i.one(ctx, a.ID)
+	if err != nil {
+		return err
+	}
+	n, err := do(o, ctx, guard.Choice{Message: id, Recipient: a.Recipient}, guard.Act{By: a.By, Reason: a.Reason})
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return fmt.Errorf("message %s has no delivery in a state for that; see 'postvagt trace %s'", id, id)
+	}
+	if a.JSON {
+		return json.NewEncoder(s.out).Encode(map[string]any{"message": id, "deliveries": n, "done": done})
+	}
+	_, err = fmt.Fprintf(s.out, "%s: %d of its deliveries %s.\n", id, n, done)
+	return err
+}
+
+// one is the message an id, or its beginning, names.
+func (i *installation) one(ctx context.Context, id string) (ledger.MessageID, error) {
+	found, err := i.store.Find(ctx, ledger.Query{ID: ledger.MessageID(id), Limit: 2})
+	if err != nil {
+		return "", err
+	}
+	switch len(found) {
+	case 0:
+		return "", fmt.Errorf("no message has the id %s; 'postvagt trace --sender … --recipient … --since …' finds it by other marks", id)
+	case 1:
+		return found[0], nil
+	}
+	return "", fmt.Errorf("more than one message begins with %s: give more of the id", id)
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"postvagt/internal/config"
+	"postvagt/internal/detect"
+	"postvagt/internal/guard"
+)
+
+type serveCmd struct{ withConfig }
+
+// Run serves until SIGTERM or SIGINT, then stops gracefully; nothing accepted is lost either way.
+func (c serveCmd) Run(s streams) error {
+	cfg, err := c.load()
+	if err != nil {
+		return err
+	}
+	log := newLog(s, cfg.Log)
+	for _, w := range cfg.Warnings {
+		log.Warn(w)
+	}
+	i, err := start(cfg, s.err)
+	if err != nil {
+		return err
+	}
+	defer i.Close()
+	g, err := guard.New(guard.Options{Config: cfg, Store: i.store, Keys: i.keys, Log: log, Ready: func() {
+		notifySystemd("READY=1")
+		log.Info("ready", "version", version)
+	}})
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	stopping := context.AfterFunc(ctx, func() {
+		notifySystemd("STOPPING=1")
+		log.Info("stopping; mail under way may finish, the rest waits in the ledger")
+	})
+	defer stopping()
+	go watchdog(ctx)
+	return g.Run(ctx)
+}
+
+// newLog makes the structured log. Text values are masked once more on their way out (law 6).
+func newLog(s streams, l config.Log) *slog.Logger {
+	var level slog.Level
+	if level.UnmarshalText([]byte(l.Level)) != nil {
+		level = slog.LevelInfo
+	}
+	o := &slog.HandlerOptions{Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		switch v := a.Value.Any().(type) {
+		case string:
+			a.Value = slog.StringValue(detect.Mask(v))
+		case error:
+			a.Value = slog.StringValue(detect.Mask(v.Error()))
+		}
+		return a
+	}}
+	if strings.EqualFold(l.Format, "json") {
+		return slog.New(slog.NewJSONHandler(s.err, o))
+	}
+	return slog.New(slog.NewTextHandler(s.err, o))
+}
+
+// notifySystemd tells the service manager (sd_notify(3)); without one it does nothing.
+func notifySystemd(state string) {
+	path := os.Getenv("NOTIFY_SOCKET")
+	if path == "" {
+		return
+	}
+	if strings.HasPrefix(path, "@") {
+		path = "\x00" + path[1:]
+	}
+	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "postvagt: tell systemd %q: %v\n", state, err)
+		return
+	}
+	defer c.Close()
+	c.Write([]byte(state))
+}
+
+// watchdog keeps systemd's watchdog quiet while the program runs.
+func watchdog(ctx context.Context) {
+	usec, err := time.ParseDuration(os.Getenv("WATCHDOG_USEC") + "us")
+	if err != nil || usec <= 0 {
+		return
+	}
+	tick := time.NewTicker(usec / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			notifySystemd("WATCHDOG=1")
+		}
+	}
+}

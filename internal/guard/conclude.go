@@ -1,0 +1,227 @@
+package guard
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"postvagt/internal/deliver"
+	"postvagt/internal/detect"
+	"postvagt/internal/ledger"
+	"postvagt/internal/notice"
+	"postvagt/internal/policy"
+)
+
+// conclude turns an attempt's results into one change per delivery, each with the notice it calls for.
+func (g *Guard) conclude(ctx context.Context, c ledger.Claimed, receipt deliver.Receipt, results []deliver.Result, started time.Time) []ledger.Change {
+	evidence, err := json.Marshal(receipt)
+	if err != nil {
+		evidence = []byte("{}") // unreachable: a Receipt holds only plain values
+	}
+	at := now()
+	changes := make([]ledger.Change, len(results))
+	for i, r := range results {
+		d := c.Deliveries[i]
+		changes[i] = ledger.Change{Delivery: d.ID, From: ledger.Queued, At: at, Attempt: &ledger.Attempt{Delivery: d.ID, No: d.Attempts,
+			Node: g.node, Started: started, Ended: at, Outcome: string(r.Outcome), Code: r.Code, Enhanced: r.Enhanced,
+			Text: r.Text, Contact: r.Reached, Receipt: evidence}}
+	}
+	g.settle(ctx, c, receipt, results, changes)
+	return changes
+}
+
+// settle fills in where each delivery goes from here. Notices about several recipients of the message are one.
+func (g *Guard) settle(ctx context.Context, c ledger.Claimed, receipt deliver.Receipt, results []deliver.Result, changes []ledger.Change) {
+	tell := gathered{teller: g.teller, message: c.Message}
+	for i, r := range results {
+		ch, t := &changes[i], trial{delivery: c.Deliveries[i], result: r, receipt: receipt, at: changes[i].At}
+		switch {
+		case r.Outcome == deliver.Delivered:
+			ch.To = ledger.Delivered
+			ch.Event = ledger.Event{Kind: "delivered", Detail: t.words()}
+			tell.arrival(i, t)
+		case c.Message.Kind == ledger.Notice:
+			g.noticeFailed(ctx, c.Message, t, ch)
+		case !t.last():
+			g.later(t, ch)
+			if r.Outcome == deliver.TooLow && !told(t.delivery, ledger.TellDelayed) {
+				// Told at once: a channel seldom gets stronger by itself, and the sender can act.
+				tell.add(ledger.TellDelayed, i, t)
+				ch.Watch = t.delivery.Deadline
+			}
+		case c.Message.Direction == policy.Inbound && r.Outcome != deliver.Refused:
+			g.later(t, ch) // our own server is merely away: the mail is late, not lost
+			ch.Deadline = ch.At.Add(g.cfg.Delivery.Return)
+		case c.Message.Direction == policy.Inbound:
+			g.heldInside(c.Message, t, ch)
+			tell.add(ledger.TellHeld, i, t)
+		default:
+			ch.To, ch.Watch, ch.Deadline = ledger.Returning, ledger.Never, ch.At.Add(g.cfg.Delivery.Return)
+			ch.Event = ledger.Event{Kind: "returning", Detail: t.words()}
+			tell.add(ledger.TellReturned, i, t)
+		}
+	}
+	if err := tell.into(ctx, changes); err != nil {
+		g.keepTrying(c, changes, err)
+	}
+}
+
+// last reports whether a failed attempt was the last: refused for good, or its time is up.
+func (t trial) last() bool {
+	return t.result.Outcome == deliver.Refused || !t.at.Before(t.delivery.Deadline)
+}
+
+// later queues a delivery for another attempt, the last one at its deadline.
+func (g *Guard) later(t trial, ch *ledger.Change) {
+	ch.To, ch.Due = ledger.Queued, ch.At.Add(g.backoff(t.delivery.Attempts))
+	if t.at.Before(t.delivery.Deadline) {
+		ch.Due = earliest(ch.Due, t.delivery.Deadline)
+	}
+	ch.Event = ledger.Event{Kind: "deferred", Detail: t.words()}
+	if t.result.Outcome == deliver.Unknown {
+		ch.Event.Kind = "unknown"
+	}
+}
+
+// heldInside holds mail that its own authority's server refuses, and raises it inside: its sender is a stranger who may
+// be forged, and is told only when the sender check says so (DESIGN section 6).
+func (g *Guard) heldInside(m ledger.Message, t trial, ch *ledger.Change) {
+	held := g.teller.authorityNamed(m.Authority).Held
+	ch.To, ch.Owner, ch.Deadline, ch.Watch = ledger.Held, held.Owner, ch.At.Add(held.Within), ch.At
+	ch.Event = ledger.Event{Kind: "held", Detail: t.words()}
+}
+
+// noticeFailed moves a notice on: it is tried again, or climbs the ladder (law 3). A notice whose next rung lies behind
+// the same dead hop stays on its rung: climbing would only lose it a reader.
+func (g *Guard) noticeFailed(ctx context.Context, m ledger.Message, t trial, ch *ledger.Change) {
+	if t.result.Outcome != deliver.Refused && ch.At.Before(t.delivery.Watch) {
+		g.later(t, ch)
+		return
+	}
+	g.climb(ctx, m, t, ch)
+}
+
+// climb re-addresses a notice to its next rung, or raises the alarm when there is none: it is then held until a named
+// person takes it.
+func (g *Guard) climb(ctx context.Context, m ledger.Message, t trial, ch *ledger.Change) {
+	d := t.delivery
+	next, err := g.teller.nextRung(ctx, m, d)
+	if err == nil && next == nil {
+		g.alarm(m, t, ch)
+		return
+	}
+	if err == nil && !t.result.Reached && g.teller.lane(next.to) == d.Lane && ch.At.Before(d.Deadline) {
+		g.later(t, ch)
+		ch.Watch = ch.At.Add(g.cfg.Delivery.Delay)
+		return
+	}
+	if err == nil {
+		ch.Climb, err = g.teller.climb(ctx, m, d, *next)
+	}
+	if err != nil {
+		g.log.Error("a notice could not be readdressed; it stays on its rung", "notice", m.ID, "err", err)
+		g.later(t, ch)
+		return
+	}
+	ch.To, ch.Due = ledger.Queued, ch.At
+	ch.Deadline, ch.Watch = ch.At.Add(g.cfg.Delivery.Return), ch.At.Add(g.cfg.Delivery.Delay)
+	ch.Event = ledger.Event{Kind: "climbed", Detail: fmt.Sprintf("to rung %d: %s", next.no, t.words())}
+}
+
+// alarm holds a notice that reached nobody until a named person takes it (law 3).
+func (g *Guard) alarm(m ledger.Message, t trial, ch *ledger.Change) {
+	a := g.teller.authorityNamed(m.Authority)
+	ch.To, ch.Owner = ledger.Held, a.SafetyNet
+	ch.Deadline, ch.Watch = ch.At.Add(a.Held.Within), ledger.Never
+	ch.Event = ledger.Event{Kind: "alarm", Detail: "nobody could be told: " + t.words()}
+	g.log.Error("ALARM: a notice reached nobody; see postvagt held, tell the sender yourself and take it with postvagt withdraw --by --reason", "notice", m.ID)
+}
+
+// keepTrying is for a notice that could not be made: the delivery stays open and is tried or told again, never lost.
+func (g *Guard) keepTrying(c ledger.Claimed, changes []ledger.Change, err error) {
+	g.log.Error("a notice could not be written; the delivery stays open", "message", c.Message.ID, "err", err)
+	for i := range changes {
+		ch := &changes[i]
+		ch.Notices = nil
+		if ch.To == ledger.Returning || ch.To == ledger.Held {
+			ch.To, ch.Due, ch.Watch = ledger.Queued, ch.At.Add(g.backoff(5)), time.Time{}
+		}
+	}
+}
+
+// unread is the change for a body that could not be read: the delivery waits, and says why.
+func (g *Guard) unread(c ledger.Claimed, started time.Time, err error) []ledger.Change {
+	at := now()
+	var changes []ledger.Change
+	for _, d := range c.Deliveries {
+		text := detect.Mask(err.Error())
+		changes = append(changes, ledger.Change{Delivery: d.ID, From: ledger.Queued, To: ledger.Queued, At: at, Due: at.Add(g.backoff(5)),
+			Attempt: &ledger.Attempt{Delivery: d.ID, No: d.Attempts, Node: g.node, Started: started, Ended: at, Outcome: string(deliver.Deferred), Text: text},
+			Event:   ledger.Event{Kind: "unreadable", Detail: text}})
+	}
+	return changes
+}
+
+// trial is an attempt's result for one delivery, as notices need it.
+type trial struct {
+	delivery ledger.Delivery
+	result   deliver.Result
+	receipt  deliver.Receipt
+	at       time.Time
+}
+
+// words is the trial in one line, for an event.
+func (t trial) words() string {
+	r := t.result
+	s := string(r.Outcome)
+	if t.receipt.Hop != "" {
+		s += " at " + t.receipt.Hop
+	}
+	if r.Outcome == deliver.Delivered || r.Outcome == deliver.TooLow {
+		s += ", level " + t.receipt.Level.String()
+		if t.receipt.Vouched != 0 {
+			s += ", vouched " + t.receipt.Vouched.String()
+		}
+	}
+	if r.Code != 0 {
+		s += fmt.Sprintf(": %d", r.Code)
+		if r.Enhanced != "" {
+			s += " " + r.Enhanced
+		}
+	}
+	if r.Text != "" {
+		s += " " + r.Text
+	}
+	return s
+}
+
+// problem is why it failed, in a value that has words for people.
+func (t trial) problem() notice.Problem {
+	r := t.result
+	class := r.Enhanced
+	switch {
+	case r.Outcome == deliver.TooLow:
+		return notice.LevelTooLow
+	case r.Outcome != deliver.Refused && !r.Reached:
+		return notice.NoContact
+	case r.Outcome != deliver.Refused:
+		return notice.NotAccepted
+	case class == "5.1.2" || class == "5.1.10" || class == "5.4.4":
+		return notice.NoSuchDomain
+	case class == "5.1.1" || class == "5.1.3" || class == "5.1.6" || class == "5.1.0":
+		return notice.NoSuchAddress
+	case class == "5.2.2":
+		return notice.MailboxFull
+	case class == "5.3.4" || class == "5.2.3" || r.Code == 552:
+		return notice.TooBig
+	case class == "5.6.7" || class == "5.7.10" || class == "5.7.30":
+		return notice.Unsupported
+	case class == "" && (r.Code == 550 || r.Code == 551 || r.Code == 553):
+		return notice.NoSuchAddress
+	}
+	return notice.RefusedThere
+}
+
+func stack() string { return string(debug.Stack()) }

@@ -1,0 +1,440 @@
+package guard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"postvagt/internal/deliver"
+	"postvagt/internal/ledger"
+	"postvagt/internal/mail"
+)
+
+const (
+	leaseTime  = 30 * time.Minute // longer than any attempt; only a node that died lets one run out
+	pollTime   = 5 * time.Second  // how long work queued by another process may go unseen
+	hotBytes   = 48 << 20         // bodies handed from accept to the first attempt in memory
+	queueDepth = 4                // attempts waiting in memory per attempt under way in a lane
+	scoutTime  = time.Minute      // between tries towards a hop that cannot be reached
+)
+
+// dispatcher is the deliver step's engine: it claims due deliveries lane by lane and runs attempts, at most
+// Delivery.Concurrency per lane at once. All it holds can be lost: the ledger has it.
+type dispatcher struct {
+	g     *Guard
+	woken chan struct{} // capacity 1
+
+	attempts context.Context // ends when the graceful stop is over
+	cut      context.CancelFunc
+	running  sync.WaitGroup // attempts; added to under mu and never after stopping
+
+	mu       sync.Mutex // guards what follows
+	lanes    map[string]*lane
+	hot      int64
+	stopping bool
+}
+
+// lane is what is known of a next hop, under dispatcher.mu except gate.
+type lane struct {
+	gate    chan struct{} // one token per attempt under way
+	seats   int           // attempts under way or waiting for the gate
+	backlog bool          // more is due in the ledger: new mail queues behind it
+	down    time.Time     // no contact: nothing but a scout before this
+	fails   int           // tries without contact in a row
+}
+
+func newDispatcher(g *Guard) *dispatcher {
+	d := &dispatcher{g: g, woken: make(chan struct{}, 1), lanes: map[string]*lane{}}
+	d.attempts, d.cut = context.WithCancel(context.Background())
+	return d
+}
+
+// wake makes the dispatcher look into the ledger soon.
+func (d *dispatcher) wake() {
+	select {
+	case d.woken <- struct{}{}:
+	default:
+	}
+}
+
+// run claims work until ctx ends.
+func (d *dispatcher) run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.woken:
+		case <-timer.C:
+		}
+		next, err := d.round(ctx)
+		if err != nil && ctx.Err() == nil {
+			d.g.log.Error("the ledger could not be asked for due mail; trying again", "err", err)
+		}
+		timer.Reset(max(time.Millisecond, next.Sub(now())))
+	}
+}
+
+// round claims once in every lane with due work and room. It returns when to look again at the latest.
+func (d *dispatcher) round(ctx context.Context) (next time.Time, err error) {
+	next = now().Add(pollTime)
+	due, err := d.g.store.Lanes(ctx)
+	if err != nil {
+		return next, err
+	}
+	for _, l := range due {
+		at := now()
+		if l.Due.After(at) {
+			next = earliest(next, l.Due)
+			continue
+		}
+		room, later := d.room(l.Lane, at)
+		if room == 0 {
+			next = earliest(next, later)
+			continue
+		}
+		if err := d.claim(ctx, l.Lane, room); err != nil {
+			return next, err
+		}
+	}
+	return next, nil
+}
+
+// room is how many messages may be claimed in a lane now, and when to ask again if none.
+func (d *dispatcher) room(name string, at time.Time) (int, time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l := d.lane(name)
+	switch {
+	case d.stopping:
+		return 0, at.Add(pollTime)
+	case at.Before(l.down):
+		return 0, l.down
+	case l.fails > 0 && l.seats == 0:
+		return 1, at // a scout
+	case l.fails > 0, l.seats >= cap(l.gate)*2:
+		l.backlog = true
+		return 0, at.Add(pollTime) // a freed seat wakes us
+	}
+	return cap(l.gate)*2 - l.seats, at
+}
+
+// lane returns the lane of that name; d.mu is held.
+func (d *dispatcher) lane(name string) *lane {
+	l := d.lanes[name]
+	if l == nil {
+		l = &lane{gate: make(chan struct{}, d.g.cfg.Delivery.Concurrency)}
+		d.lanes[name] = l
+	}
+	return l
+}
+
+// claim leases up to room messages of a lane and starts their attempts.
+func (d *dispatcher) claim(ctx context.Context, name string, room int) error {
+	work, err := d.g.store.Claim(ctx, now(), ledger.Claim{Node: d.g.node, Lane: name, Max: room, Lease: leaseTime})
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l := d.lane(name)
+	l.backlog = len(work) >= room
+	if d.stopping {
+		return nil // Recover takes the lease back at the next start; nothing was tried
+	}
+	for _, c := range work {
+		l.seats++
+		d.running.Add(1)
+		go d.attempt(l, c, job{})
+	}
+	return nil
+}
+
+// seats are places in lanes, taken before a message is accepted, so that its first attempt can follow at once.
+type seats struct {
+	d     *dispatcher
+	lanes map[string]int
+	h     hot
+	size  int64
+}
+
+// reserve takes a seat for every job the acceptance makes, or none at all (nil).
+func (d *dispatcher) reserve(a ledger.Acceptance, h hot) *seats {
+	s := &seats{d: d, lanes: map[string]int{}, h: h}
+	type key struct {
+		lane string
+		body int
+	}
+	jobs := map[key]bool{}
+	for _, n := range a.Deliveries {
+		if n.State == ledger.Queued && !jobs[key{n.Lane, n.Body}] {
+			jobs[key{n.Lane, n.Body}] = true
+			s.lanes[n.Lane]++
+		}
+	}
+	if len(jobs) == 0 {
+		return nil
+	}
+	for _, b := range h.bodies {
+		s.size += int64(len(b))
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.stopping || d.hot+s.size > hotBytes {
+		return nil
+	}
+	for name, n := range s.lanes {
+		l := d.lane(name)
+		if l.backlog || l.fails > 0 || l.seats+n > cap(l.gate)*(1+queueDepth) {
+			return nil
+		}
+	}
+	d.hot += s.size
+	for name, n := range s.lanes {
+		d.lane(name).seats += n
+		d.running.Add(n)
+	}
+	return s
+}
+
+// free gives the seats back unused. A nil s is none.
+func (s *seats) free() {
+	if s == nil {
+		return
+	}
+	s.d.mu.Lock()
+	defer s.d.mu.Unlock()
+	for name, n := range s.lanes {
+		s.d.lane(name).seats -= n
+		s.d.running.Add(-n)
+	}
+	s.d.hot -= s.size
+}
+
+// start begins the attempts for the accepted work. A nil s is none.
+func (s *seats) start(work []ledger.Claimed) {
+	if s == nil {
+		return
+	}
+	left := len(work)
+	done := func() {
+		s.d.mu.Lock()
+		defer s.d.mu.Unlock()
+		if left--; left == 0 {
+			s.d.hot -= s.size
+		}
+	}
+	s.d.mu.Lock()
+	defer s.d.mu.Unlock()
+	if left == 0 {
+		s.d.hot -= s.size
+	}
+	for _, c := range work {
+		l := s.d.lane(c.Deliveries[0].Lane)
+		s.lanes[c.Deliveries[0].Lane]--
+		go s.d.attempt(l, c, job{head: s.h.head, body: s.h.bodies[c.Deliveries[0].Body], done: done})
+	}
+	for name, n := range s.lanes { // fewer jobs than seats: give the rest back
+		s.d.lane(name).seats -= n
+		s.d.running.Add(-n)
+	}
+}
+
+// job is a body on its way; a zero job is read from the ledger.
+type job struct {
+	head, body []byte
+	done       func()
+}
+
+// attempt is one try for deliveries of one message, from the gate to the recorded result.
+func (d *dispatcher) attempt(l *lane, c ledger.Claimed, j job) {
+	defer d.running.Done()
+	l.gate <- struct{}{}
+	contact := d.try(c, j)
+	<-l.gate
+	if j.done != nil {
+		j.done()
+	}
+	d.mu.Lock()
+	l.seats--
+	again := l.backlog || contact == touched && l.fails > 0
+	switch contact {
+	case touched:
+		l.fails, l.down = 0, time.Time{}
+	case missed:
+		l.fails++
+		l.down = now().Add(jitter(scoutTime))
+	}
+	d.mu.Unlock()
+	if again {
+		d.wake()
+	}
+}
+
+// contact says what an attempt learned of its lane.
+type contact int
+
+const (
+	unsaid  contact = iota // nothing: it never came so far
+	missed                 // the hop could not be spoken to
+	touched                // it answered
+)
+
+// try runs the attempt and records it.
+func (d *dispatcher) try(c ledger.Claimed, j job) (heard contact) {
+	log := d.g.log.With("message", c.Message.ID)
+	defer func() {
+		if r := recover(); r != nil { // a bug of ours: the lease runs out and the attempt is repeated, marked
+			log.Error("an attempt ended in a panic; it is repeated", "panic", fmt.Sprintf("%T", r), "stack", stack())
+		}
+	}()
+	if d.attempts.Err() != nil {
+		return unsaid // stopping: nothing was tried; Recover takes the lease back
+	}
+	started := now()
+	request, err := d.request(c, j)
+	if err != nil {
+		log.Error("a message could not be read from the ledger; it waits", "err", err)
+		d.g.record(c, d.g.unread(c, started, err))
+		return unsaid
+	}
+	receipt, results := d.g.deliverer.Attempt(d.attempts, request)
+	d.g.record(c, d.g.conclude(context.WithoutCancel(d.attempts), c, receipt, results, started))
+	d.g.metrics.attempted(c, receipt, results)
+	for i, r := range results {
+		log.Info("attempted", "delivery", c.Deliveries[i].ID, "outcome", r.Outcome, "code", r.Code, "hop", receipt.Hop, "level", receipt.Level, "took", receipt.Took)
+		if r.Reached {
+			heard = touched
+		}
+	}
+	if heard == unsaid && len(results) > 0 && results[0].Outcome == deliver.Deferred && d.attempts.Err() == nil {
+		return missed
+	}
+	return heard
+}
+
+// request is what the deliverer is asked to do.
+func (d *dispatcher) request(c ledger.Claimed, j job) (deliver.Job, error) {
+	m, first := c.Message, c.Deliveries[0]
+	sender, err := d.g.teller.open(m.ID, m.Sender)
+	if err != nil {
+		return deliver.Job{}, err
+	}
+	r := deliver.Job{Sender: sender, Ret: m.Ret, EnvID: m.EnvID, UTF8: m.UTF8, EightBit: m.EightBit, Head: j.head, Body: j.body}
+	for _, each := range c.Deliveries {
+		to, err := d.g.teller.open(m.ID, each.Recipient)
+		if err != nil {
+			return r, err
+		}
+		r.Recipients = append(r.Recipients, deliver.Recipient{Address: to, Notify: notifyOnward(m, each), ORcpt: each.ORcpt})
+		if !each.Inside {
+			r.Required = max(r.Required, each.Verdict.Level)
+		}
+	}
+	r.Hop = d.g.teller.hop(r.Recipients[0].Address)
+	if r.Body == nil {
+		sealed, err := d.g.store.Body(d.attempts, m.ID, first.Body)
+		if err != nil {
+			return r, fmt.Errorf("read the body: %w", err)
+		}
+		if r.Body, err = d.g.keys.Open(string(m.ID), sealed); err != nil {
+			return r, fmt.Errorf("open the body: %w", err)
+		}
+	}
+	return r, nil
+}
+
+// notifyOnward is the NOTIFY handed to the next hop. A notice asks for no report about itself (law 7).
+func notifyOnward(m ledger.Message, d ledger.Delivery) string {
+	if m.Kind == ledger.Notice {
+		return "NEVER"
+	}
+	return d.Notify
+}
+
+// hop is where mail to an address goes.
+func (t *teller) hop(a mail.Address) deliver.Hop {
+	r := t.cfg.RouteOf(a.Domain())
+	return deliver.Hop{SmartHost: r.SmartHost, Domain: a.Domain(), Least: r.Level, Vouches: r.Vouches, TLSName: r.TLSName,
+		RootCAs: r.RootCAs, User: r.User, Password: r.Password}
+}
+
+// record makes the outcome durable. A ledger that is away for a while is asked again: the attempt has happened, and
+// only the ledger can say so. What is not recorded before the process ends is found by Recover, marked.
+func (g *Guard) record(c ledger.Claimed, changes []ledger.Change) {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
+		errs := g.store.Apply(context.Background(), changes...)
+		var left []ledger.Change
+		for i, err := range errs {
+			switch {
+			case err == nil, errors.Is(err, ledger.ErrFenced), errors.Is(err, ledger.ErrState):
+				// ErrState and ErrFenced after a failed commit mean that it had happened; otherwise another node has it.
+			case errors.Is(err, ledger.ErrTransition), errors.Is(err, ledger.ErrClosed), errors.Is(err, ledger.ErrNotFound):
+				g.log.Error("an outcome could not be recorded; the attempt will be repeated and marked", "message", c.Message.ID, "err", err)
+			default:
+				left = append(left, changes[i])
+				g.log.Error("an outcome could not be recorded yet; trying again", "message", c.Message.ID, "err", err)
+			}
+		}
+		if len(left) == 0 {
+			break
+		}
+		select {
+		case <-time.After(wait):
+		case <-g.dispatch.attempts.Done():
+			return
+		}
+		changes = left
+	}
+	for _, ch := range changes {
+		if len(ch.Notices) > 0 || ch.To == ledger.Queued {
+			g.dispatch.wake()
+			return
+		}
+	}
+}
+
+// stop claims nothing more and lets attempts finish for the grace time; then it cuts them off, which they record.
+func (d *dispatcher) stop(grace time.Duration) {
+	d.mu.Lock()
+	d.stopping = true
+	d.mu.Unlock()
+	finished := make(chan struct{})
+	go func() { d.running.Wait(); close(finished) }()
+	select {
+	case <-finished:
+	case <-time.After(grace):
+		d.cut()
+		<-finished
+	}
+	d.cut()
+}
+
+// isDown reports whether a lane's hop is known to be out of reach now.
+func (d *dispatcher) isDown(name string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.lane(name).fails > 0
+}
+
+// backoff is when a delivery is tried next after its n-th attempt, jittered by a fifth.
+func (g *Guard) backoff(n int) time.Duration {
+	steps := g.cfg.Delivery.Retry
+	return jitter(steps[min(max(n-1, 0), len(steps)-1)])
+}
+
+// jitter spreads d by a fifth either way, so that what failed together is not tried together.
+func jitter(d time.Duration) time.Duration {
+	return d - d/5 + rand.N(2*d/5+1)
+}
+
+func earliest(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,104 @@
+package guard
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"postvagt/internal/deliver"
+	"postvagt/internal/ledger"
+)
+
+// metrics are the guard's figures for Prometheus. No label holds an address or anything else of a message's.
+type metrics struct {
+	registry   *prometheus.Registry
+	guard      *Guard
+	messages   *prometheus.CounterVec
+	verdicts   *prometheus.CounterVec
+	findings   *prometheus.CounterVec
+	attempts   *prometheus.CounterVec
+	acceptTime prometheus.Histogram
+}
+
+func newMetrics(r *prometheus.Registry, g *Guard) *metrics {
+	m := &metrics{registry: r, guard: g,
+		messages:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "postvagt_messages_accepted_total", Help: "Messages accepted, by direction."}, []string{"direction"}),
+		verdicts:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "postvagt_verdicts_total", Help: "Verdicts given, by action and reason."}, []string{"action", "reason"}),
+		findings:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "postvagt_findings_total", Help: "Findings in accepted messages, by kind and place."}, []string{"kind", "place"}),
+		attempts:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "postvagt_attempts_total", Help: "Attempts per recipient, by kind of message, outcome and level reached."}, []string{"kind", "outcome", "level"}),
+		acceptTime: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "postvagt_accept_seconds", Help: "From the end of data to the reply: inspect, decide, store.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14)}),
+	}
+	r.MustRegister(m.messages, m.verdicts, m.findings, m.attempts, m.acceptTime, sumsCollector{g})
+	return m
+}
+
+func (m *metrics) accepted(w *incoming, took time.Duration) {
+	m.messages.WithLabelValues(string(w.direction)).Inc()
+	for _, v := range w.verdicts {
+		m.verdicts.WithLabelValues(string(v.Action), string(v.Reason)).Inc()
+	}
+	for _, f := range w.report.Findings {
+		m.findings.WithLabelValues(string(f.Kind), string(f.Place.Kind)).Inc()
+	}
+	m.acceptTime.Observe(took.Seconds())
+}
+
+func (m *metrics) attempted(c ledger.Claimed, receipt deliver.Receipt, results []deliver.Result) {
+	for _, r := range results {
+		m.attempts.WithLabelValues(string(c.Message.Kind), string(r.Outcome), receipt.Level.String()).Inc()
+	}
+}
+
+// sumsCollector reads the ledger's sums at each scrape: they are measured, not remembered (law 8).
+type sumsCollector struct{ g *Guard }
+
+var (
+	deliveriesDesc  = prometheus.NewDesc("postvagt_deliveries", "Deliveries by state, notices included.", []string{"state"}, nil)
+	unaccountedDesc = prometheus.NewDesc("postvagt_unaccounted", "Deliveries that are neither open nor final. Anything but 0 is an alarm.", nil, nil)
+	alarmsDesc      = prometheus.NewDesc("postvagt_alarms", "Notices that reached nobody and that nobody has taken. Anything but 0 is an alarm.", nil, nil)
+	ledgerUpDesc    = prometheus.NewDesc("postvagt_ledger_up", "1 when the ledger answered this scrape.", nil, nil)
+)
+
+func (c sumsCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{deliveriesDesc, unaccountedDesc, alarmsDesc, ledgerUpDesc} {
+		ch <- d
+	}
+}
+
+func (c sumsCollector) Collect(ch chan<- prometheus.Metric) {
+	ctx, stop := context.WithTimeout(context.Background(), 5*time.Second)
+	defer stop()
+	s, err := c.g.store.Sums(ctx)
+	if err != nil {
+		ch <- prometheus.MustNewConstMetric(ledgerUpDesc, prometheus.GaugeValue, 0)
+		return
+	}
+	ch <- prometheus.MustNewConstMetric(ledgerUpDesc, prometheus.GaugeValue, 1)
+	for _, state := range ledger.States {
+		ch <- prometheus.MustNewConstMetric(deliveriesDesc, prometheus.GaugeValue, float64(s.States[state]), string(state))
+	}
+	ch <- prometheus.MustNewConstMetric(unaccountedDesc, prometheus.GaugeValue, float64(s.Unaccounted))
+	ch <- prometheus.MustNewConstMetric(alarmsDesc, prometheus.GaugeValue, float64(s.Alarms))
+}
+
+// serve answers /metrics, /healthz and /readyz until ctx ends.
+func (m *metrics) serve(ctx context.Context, l net.Listener) error {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, stop := context.WithTimeout(r.Context(), 3*time.Second)
+		defer stop()
+		if _, err := m.guard.store.Sums(ctx); err != nil {
+			http.Error(w, "the ledger does not answer: "+err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ready")
+	})
+	return serveHTTP(ctx, l, mux)
+}

@@ -1,0 +1,254 @@
+package guard
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base32"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"postvagt/internal/config"
+	"postvagt/internal/ledger"
+	"postvagt/internal/policy"
+)
+
+const (
+	watchTime  = 5 * time.Second
+	watchBatch = 200
+	againTime  = 24 * time.Hour // between escalations of what nobody decides
+)
+
+// watch looks after what waits: delay notices, deadlines, reminders to those who hold, digests. Nothing it does sends or
+// deletes held mail: a deadline that passes is told further up, again and again.
+func (g *Guard) watch(ctx context.Context) {
+	tick := time.NewTicker(watchTime)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := g.watchOnce(ctx); err != nil && ctx.Err() == nil {
+			g.log.Error("the watch over deadlines could not finish its round; it goes on", "err", err)
+		}
+	}
+}
+
+func (g *Guard) watchOnce(ctx context.Context) error {
+	for {
+		waiting, err := g.store.Watch(ctx, now(), watchBatch)
+		if err != nil {
+			return fmt.Errorf("ask for what waits: %w", err)
+		}
+		for _, c := range waiting {
+			for _, d := range c.Deliveries {
+				if err := g.overdue(ctx, c.Message, d); err != nil {
+					return err
+				}
+			}
+		}
+		if len(waiting) < watchBatch {
+			break
+		}
+	}
+	for i := range g.cfg.Authorities {
+		if a := &g.cfg.Authorities[i]; a.Notices.Repaired == "digest" {
+			if err := g.digest(ctx, a); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// overdue does what a delivery's watch time calls for.
+func (g *Guard) overdue(ctx context.Context, m ledger.Message, d ledger.Delivery) error {
+	at := now()
+	t := trial{delivery: d, at: at}
+	if story, err := g.store.Story(ctx, m.ID); err == nil {
+		t = lastTrial(story, d.ID)
+	}
+	ch := ledger.Change{Delivery: d.ID, From: d.State, To: d.State, At: at}
+	tell := gathered{teller: g.teller, message: m}
+	switch {
+	case d.State == ledger.Held:
+		g.heldTooLong(m, t, &ch, &tell)
+	case d.State == ledger.Returning:
+		ch.Watch = ledger.Never // its notice is watched in its stead
+	case m.Kind == ledger.Notice:
+		ch.Due, ch.Watch = at, at.Add(time.Hour) // one more try; the attempt that fails climbs
+		ch.Event = ledger.Event{Kind: "hurried"}
+	case at.Before(d.Deadline):
+		g.delayed(t, &ch, &tell)
+	default:
+		g.outOfTime(m, t, &ch, &tell)
+	}
+	changes := []ledger.Change{ch}
+	if err := tell.into(ctx, changes); err != nil {
+		return fmt.Errorf("write a notice about message %s: %w", m.ID, err)
+	}
+	g.record(ledger.Claimed{Message: m, Deliveries: []ledger.Delivery{d}}, changes)
+	return nil
+}
+
+// delayed tells the sender that a delivery is late.
+func (g *Guard) delayed(t trial, ch *ledger.Change, tell *gathered) {
+	ch.Watch = t.delivery.Deadline
+	ch.Event = ledger.Event{Kind: "late"}
+	if told(t.delivery, ledger.TellDelayed) {
+		return
+	}
+	if t.result.Outcome == "" { // not tried yet: it stands behind a hop that is out of reach
+		t.result.Outcome = "deferred"
+	}
+	tell.add(ledger.TellDelayed, 0, t)
+}
+
+// outOfTime: the deadline of a queued delivery has passed. It is tried once more, unless its hop is known to be out of
+// reach now; the attempt's end settles it (conclude.go). Mail for our own server goes on waiting.
+func (g *Guard) outOfTime(m ledger.Message, t trial, ch *ledger.Change, tell *gathered) {
+	d := t.delivery
+	if m.Direction == policy.Inbound || !g.dispatch.isDown(d.Lane) {
+		ch.Due, ch.Watch = ch.At, ch.At.Add(g.cfg.Delivery.Delay)
+		ch.Event = ledger.Event{Kind: "hurried"}
+		return
+	}
+	ch.To, ch.Watch, ch.Deadline = ledger.Returning, ledger.Never, ch.At.Add(g.cfg.Delivery.Return)
+	ch.Event = ledger.Event{Kind: "returning", Detail: "out of time; the next hop could not be reached"}
+	if t.result.Outcome == "" || t.result.Outcome == "cut off" {
+		t.result.Outcome = "deferred"
+	}
+	tell.add(ledger.TellReturned, 0, t)
+}
+
+// heldTooLong reminds the owner of a held delivery, and escalates once its deadline has passed.
+func (g *Guard) heldTooLong(m ledger.Message, t trial, ch *ledger.Change, tell *gathered) {
+	d := t.delivery
+	if m.Kind == ledger.Notice { // an alarm: it stays until a named person takes it
+		ch.Watch = ch.At.Add(againTime)
+		ch.Event = ledger.Event{Kind: "alarm", Detail: "still not taken"}
+		g.log.Error("ALARM: a notice reached nobody and nobody has taken it; see postvagt held", "notice", m.ID)
+		return
+	}
+	if !ch.At.Before(d.Deadline) {
+		ch.Watch = ch.At.Add(againTime)
+		ch.Event = ledger.Event{Kind: "escalated"}
+		tell.add(ledger.TellEscalated, 0, t)
+		return
+	}
+	ch.Watch = nextReminder(ch.At, d.Deadline, g.teller.authorityNamed(m.Authority).Held.Remind)
+	ch.Event = ledger.Event{Kind: "reminded", Detail: "owner " + d.Owner}
+	tell.add(ledger.TellReminder, 0, t)
+}
+
+// nextReminder is the next time to remind before the deadline, else the deadline.
+func nextReminder(at, deadline time.Time, before []time.Duration) time.Time {
+	next := deadline
+	for _, b := range before {
+		if r := deadline.Add(-b); r.After(at) {
+			next = earliest(next, r)
+		}
+	}
+	return next
+}
+
+// digest tells each sender once per period what was repaired. The notice's id follows from sender and period, so that a
+// round that is cut off and repeated tells nobody twice.
+func (g *Guard) digest(ctx context.Context, a *config.Authority) error {
+	key := "digest " + a.Name
+	last, err := g.store.Get(ctx, key)
+	if err != nil {
+		return fmt.Errorf("read when the last digest was made: %w", err)
+	}
+	until := now().Truncate(time.Second)
+	since, err := time.Parse(time.RFC3339, last)
+	if err != nil { // the first round, or a damaged note: begin a period now
+		return g.store.Put(ctx, key, until.Format(time.RFC3339))
+	}
+	if until.Sub(since) < a.Notices.Digest {
+		return nil
+	}
+	until = since.Add(a.Notices.Digest)
+	repaired, err := g.repairedBetween(ctx, a, since, until)
+	if err != nil {
+		return err
+	}
+	for _, w := range repaired {
+		n, err := g.teller.write(ctx, w)
+		if err != nil {
+			return fmt.Errorf("write a digest: %w", err)
+		}
+		if n == nil {
+			continue
+		}
+		if err := g.acceptDigest(ctx, w, n, until); err != nil {
+			return err
+		}
+	}
+	g.dispatch.wake()
+	return g.store.Put(ctx, key, until.Format(time.RFC3339))
+}
+
+// repairedBetween gathers a period's repairs by sender.
+func (g *Guard) repairedBetween(ctx context.Context, a *config.Authority, since, until time.Time) ([]telling, error) {
+	ids, err := g.store.Find(ctx, ledger.Query{Kind: ledger.Mail, Since: since.Add(-2 * g.cfg.Delivery.Return), Until: until,
+		States: []ledger.State{ledger.Delivered}, Limit: 100_000})
+	if err != nil {
+		return nil, fmt.Errorf("find what was repaired: %w", err)
+	}
+	slices.Reverse(ids) // oldest first
+	var out []telling
+	bySender := map[string]int{}
+	for _, id := range ids {
+		s, err := g.store.Story(ctx, id)
+		if err != nil {
+			return nil, fmt.Errorf("read what was repaired: %w", err)
+		}
+		for _, d := range s.Deliveries {
+			if s.Message.Authority != a.Name || d.Body != 1 || d.State != ledger.Delivered || !d.EndedAt.After(since) || d.EndedAt.After(until) {
+				continue
+			}
+			key := strings.ToLower(s.Message.Sender.Shown)
+			i, ok := bySender[key]
+			if !ok {
+				i = len(out)
+				bySender[key] = i
+				out = append(out, telling{tells: ledger.TellDigest, message: s.Message, at: until})
+			}
+			out[i].trials = append(out[i].trials, lastTrial(s, d.ID))
+		}
+	}
+	return out, nil
+}
+
+// acceptDigest stores a digest under an id that follows from its sender and period. Like every notice it is sealed for
+// its id, so it is composed for that id.
+func (g *Guard) acceptDigest(ctx context.Context, w telling, n *ledger.NewNotice, until time.Time) error {
+	sum := sha256.Sum256([]byte("digest " + w.message.Authority + " " + strings.ToLower(w.message.Sender.Shown) + " " + until.Format(time.RFC3339)))
+	id := ledger.MessageID(strings.ToLower(base32.StdEncoding.EncodeToString(sum[:])[:26]))
+	plain, err := g.keys.Open(string(n.Message.ID), n.Body)
+	if err != nil {
+		return fmt.Errorf("open a digest: %w", err)
+	}
+	plain = []byte(strings.ReplaceAll(string(plain), string(n.Message.ID), string(id)))
+	to, err := g.teller.open(n.Message.ID, n.Delivery.Recipient)
+	if err != nil {
+		return err
+	}
+	if n.Delivery.Recipient, err = g.teller.address(id, to); err != nil {
+		return err
+	}
+	n.Message.HeaderID = strings.ReplaceAll(n.Message.HeaderID, string(n.Message.ID), string(id))
+	n.Message.ID = id
+	if n.Body, err = g.keys.Seal(string(id), plain); err != nil {
+		return fmt.Errorf("seal a digest: %w", err)
+	}
+	_, err = g.store.Accept(ctx, ledger.Acceptance{Message: n.Message, Bodies: [][]byte{n.Body}, Deliveries: []ledger.NewDelivery{n.Delivery}})
+	if err != nil {
+		return fmt.Errorf("store a digest: %w", err)
+	}
+	return nil
+}
