@@ -88,7 +88,8 @@ func (c *conn) refuseChunk(size uint64, bad *Reply) {
 		return
 	}
 	if c.dropChunk(int(size), &pace{start: time.Now(), drop: true}) == nil {
-		c.fault(bad.Code, bad.Enhanced, bad.Text)
+		c.idle++ // no fault: after a refused chunk those sent ahead are no mistake
+		c.reply(bad.Code, bad.Enhanced, bad.Text)
 	}
 }
 

@@ -187,6 +187,7 @@ func (c *conn) rcpt(arg string) {
 	}
 	r := c.ask("rcpt", func(ctx context.Context) *Reply { return c.s.h.Rcpt(ctx, c.env, to) })
 	if !yes(r) {
+		c.refusals++
 		c.answer(r)
 		return
 	}

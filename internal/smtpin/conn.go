@@ -40,6 +40,7 @@ var errStopping = errors.New("the server is stopping")
 type conn struct {
 	s      *Server
 	id     int64
+	raw    net.Conn // the socket, under TLS or not
 	ctx    context.Context
 	in     input
 	out    []byte // replies not written yet
@@ -55,6 +56,7 @@ type conn struct {
 	errors       int // commands that were none, over the whole connection
 	idle         int // commands since the last message that brought no mail forward
 	authFailures int
+	refusals     int // recipients refused by the Handler, over the whole connection
 
 	mu       sync.Mutex
 	nc       net.Conn // guarded by mu for writing; only serve's goroutine sets it
@@ -63,7 +65,7 @@ type conn struct {
 }
 
 func newConn(s *Server, nc net.Conn, ip netip.Addr) *conn {
-	return &conn{s: s, id: s.seq.Add(1), nc: nc, in: input{nc: nc}, client: &Client{IP: ip, Listener: s.o.Name}}
+	return &conn{s: s, id: s.seq.Add(1), raw: nc, nc: nc, in: input{nc: nc}, client: &Client{IP: ip, Listener: s.o.Name}}
 }
 
 // serve runs the connection from greeting to end.
@@ -161,12 +163,8 @@ func (c *conn) stop() {
 	}
 }
 
-// cut closes the socket under whatever goes on.
-func (c *conn) cut() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.nc.Close()
-}
+// cut closes the socket under whatever goes on, without TLS's farewell, for which a dead peer would make us wait.
+func (c *conn) cut() { c.raw.Close() }
 
 func (c *conn) isStopping() bool {
 	c.mu.Lock()
@@ -202,9 +200,9 @@ func (c *conn) limitErrors() {
 	if c.done {
 		return
 	}
-	if c.errors >= c.s.o.MaxErrors || c.idle > maxIdleCommands {
+	if c.errors >= c.s.o.MaxErrors || c.idle > maxIdleCommands || c.refusals >= c.s.o.MaxRecipients {
 		c.log(slog.LevelInfo, "smtp client made too many errors")
-		c.reply(421, "4.7.0", c.s.o.Host+" too many errors or idle commands, closing")
+		c.reply(421, "4.7.0", c.s.o.Host+" too many errors, closing")
 		c.done, c.linger = true, true
 	}
 }
@@ -288,7 +286,7 @@ func (c *conn) log(level slog.Level, msg string, attrs ...slog.Attr) {
 		return
 	}
 	attrs = append(attrs, slog.String("listener", c.client.Listener), slog.Int64("conn", c.id),
-		slog.String("client", c.client.IP.String()), slog.Bool("tls", c.client.TLS != nil))
+		slog.String("client", showIP(c.client.IP)), slog.Bool("tls", c.client.TLS != nil))
 	c.s.o.Log.LogAttrs(context.Background(), level, msg, attrs...)
 }
 
@@ -304,6 +302,10 @@ func (c *conn) handshake() bool {
 		return false
 	}
 	state := t.ConnectionState()
+	if state.Version < tls.VersionTLS12 { // a GetConfigForClient of the caller's could have allowed it
+		c.done = true
+		return false
+	}
 	c.client = &Client{IP: c.client.IP, Listener: c.client.Listener, TLS: &state}
 	c.mu.Lock()
 	c.nc = t
@@ -333,5 +335,10 @@ func (c *conn) reset() {
 	c.release()
 }
 
-// upper returns the ASCII upper case of a command word.
-func upper(s string) string { return strings.ToUpper(s) }
+// upper returns the upper case of a protocol word. Beyond ASCII nothing is one ("ſ" must not become an S).
+func upper(s string) string {
+	if !isASCII(s) {
+		return s
+	}
+	return strings.ToUpper(s)
+}

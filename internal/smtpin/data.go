@@ -109,12 +109,7 @@ func (c *conn) readData(buf []byte) ([]byte, *Reply) {
 	var bad *Reply
 	for !d.scan() {
 		if bad = c.checkData(&d, bad); d.drop {
-			p.drop = true
-			d.compact()
-			if cap(d.buf) > dropBuffer { // a refused message holds no memory
-				d.buf = append(make([]byte, 0, dropBuffer), d.buf...)
-				c.release()
-			}
+			c.dropMessage(&d, &p)
 		}
 		if p.drop && p.bytes > 2*c.s.o.MaxSize+dropExtra {
 			c.done, c.linger = true, true
@@ -138,9 +133,22 @@ func (c *conn) readData(buf []byte) ([]byte, *Reply) {
 		}
 		d.buf = d.buf[:len(d.buf)+n]
 	}
-	bad = c.checkData(&d, bad)
 	c.in.giveBack(d.buf[d.start:])
-	return d.buf[:d.clean:d.clean], bad
+	d.buf = d.buf[:d.start]
+	return d.buf[:d.clean:d.clean], c.checkData(&d, bad)
+}
+
+// dropMessage goes on with a refused message: it is read to its end, so that its sender gets the reply, but holds no memory
+// and earns no time.
+func (c *conn) dropMessage(d *dots, p *pace) {
+	if !p.drop {
+		p.start, p.drop = time.Now(), true
+	}
+	d.compact()
+	if cap(d.buf) > dropBuffer {
+		d.buf = append(make([]byte, 0, dropBuffer), d.buf...)
+		c.release()
+	}
 }
 
 // checkData says what is wrong with the message so far, the first fault first.

@@ -72,7 +72,8 @@ func (d *dots) keep(line []byte) {
 	d.drop = true
 }
 
-// size returns how large the message is at least. Of an unfinished line two bytes may be the end's ".CR".
+// size returns how large the message is at least, while the end is not found. Of an unfinished line two bytes may be the
+// end's ".CR".
 func (d *dots) size() int { return d.clean + max(0, len(d.buf)-d.start-2) }
 
 // compact closes the gap that undone dots have left, so that buf has room at its end again. When the message is dropped

@@ -206,7 +206,7 @@ func parseArgs(arg, word string) (path string, params []param, bad *Reply) {
 	if !ok {
 		return "", nil, syntax("5.5.4", "expected %s<address>", word)
 	}
-	for _, word := range strings.Fields(rest) {
+	for _, word := range strings.FieldsFunc(rest, func(r rune) bool { return r == ' ' }) {
 		p, ok := parseParam(word)
 		if !ok {
 			return "", nil, syntax("5.5.4", "a parameter is not well formed")

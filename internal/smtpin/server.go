@@ -58,7 +58,7 @@ func New(h Handler, o Options) *Server {
 	o.MaxErrors = cmp.Or(o.MaxErrors, defaultMaxErrors)
 	o.ReadTimeout = cmp.Or(o.ReadTimeout, defaultReadTimeout)
 	o.MaxTransactions = cmp.Or(o.MaxTransactions, defaultMaxTransactions)
-	o.MemoryBytes = max(cmp.Or(o.MemoryBytes, defaultMemoryBytes), o.MaxSize+bufferSlack)
+	o.MemoryBytes = max(cmp.Or(o.MemoryBytes, defaultMemoryBytes), o.MaxSize+bufferSlack, firstBuffer)
 	if o.Host == "" {
 		o.Host, _ = os.Hostname()
 		o.Host = cmp.Or(o.Host, "localhost")
@@ -130,7 +130,7 @@ func temporary(err error) bool {
 func (s *Server) start(work context.Context, nc net.Conn, g *group) {
 	ip := remoteIP(nc)
 	if !s.enter(ip) {
-		s.o.Log.Info("smtp connection refused: too many connections", "listener", s.o.Name, "client", ip.String())
+		s.o.Log.Info("smtp connection refused: too many connections", "listener", s.o.Name, "client", showIP(ip))
 		if !s.o.ImplicitTLS {
 			nc.SetWriteDeadline(time.Now().Add(refusalTimeout))
 			fmt.Fprintf(nc, "421 4.7.0 %s too many connections, try again later\r\n", s.o.Host)
@@ -194,6 +194,14 @@ func remoteIP(nc net.Conn) netip.Addr {
 		return netip.Addr{}
 	}
 	return a.AddrPort().Addr().Unmap().WithZone("")
+}
+
+// showIP is an address for the log.
+func showIP(ip netip.Addr) string {
+	if !ip.IsValid() {
+		return "local"
+	}
+	return ip.String()
 }
 
 // group is the connections of one Serve, so that it can stop them and wait for them.
