@@ -75,7 +75,7 @@ func checkLocal(s string) error {
 	}
 	if s[0] == '"' { // localEnd has seen to the closing quote
 		for _, r := range s[1 : len(s)-1] {
-			if r < ' ' || r == 0x7f || unicode.IsControl(r) {
+			if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
 				return errors.New("control character in local part")
 			}
 		}

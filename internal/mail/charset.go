@@ -50,6 +50,9 @@ func decodeCharset(charset, s string) (text string, known, clean bool) {
 	if wide && s != "" && isPlain(s) { // it says UTF-16 or EBCDIC and is ASCII or UTF-8 all the same
 		return mixedUTF8(s), true, false
 	}
+	if !wide && !shifts(name) && isASCII(s) {
+		return s, true, true
+	}
 	text, err := e.NewDecoder().String(s)
 	if err != nil {
 		return mixedUTF8(s), true, false
@@ -97,6 +100,11 @@ func lookup(name, text string) (e encoding.Encoding, wide bool) {
 		}
 	}
 	return nil, false
+}
+
+// shifts reports whether ASCII bytes can shift to other characters in this charset.
+func shifts(name string) bool {
+	return strings.HasPrefix(name, "iso-2022") || strings.HasPrefix(name, "csiso2022") || strings.HasPrefix(name, "hz")
 }
 
 // byteOrder guesses the order of UTF-16 without a byte order mark from where the zero bytes of its ASCII stand. RFC 2781,
@@ -226,6 +234,11 @@ func writeUTF16(b *strings.Builder, s string) (clean bool) {
 }
 
 func isASCII(s string) bool {
+	for ; len(s) >= 8; s = s[8:] {
+		if (s[0]|s[1]|s[2]|s[3]|s[4]|s[5]|s[6]|s[7])&utf8.RuneSelf != 0 {
+			return false
+		}
+	}
 	for i := range len(s) {
 		if s[i] >= utf8.RuneSelf {
 			return false

@@ -190,6 +190,10 @@ func decodeQP(src []byte, limit int) (out []byte, clean bool) {
 				}
 			}
 			clean = false
+			if len(line) > 1 && line[1] == '\r' { // a soft break of a message whose lines end in CR
+				line = line[2:]
+				continue
+			}
 			out = append(out, '=')
 			line = line[1:]
 		}

@@ -43,6 +43,7 @@ func TestContent(t *testing.T) {
 		{"quoted-printable", "a=3", "a=3", bad},
 		{"quoted-printable", "a=zz=", "a=zz", bad},
 		{"quoted-printable", "a\nb=\nc", "a\nbc", nil},
+		{"quoted-printable", "a=\rb\rc", "ab\rc", bad},
 		{"quoted-printable", "\xf8", "\xf8", nil},
 		{"x-uuencode", "begin 644 a.txt\r\n%2&5L;&\\\r\n`\r\nend\r\n", "Hello", nil},
 		{"x-uuencode", "begin 644 a.txt\r\n%2&5L;&\\\r\n", "Hello", bad},

@@ -2,6 +2,7 @@ package mail
 
 import (
 	"encoding/base64"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -50,17 +51,13 @@ func needsWords(s string) bool {
 	if isBlank(s[0]) || isBlank(s[len(s)-1]) || strings.Contains(s, "=?") {
 		return true
 	}
-	token := 0
+	fold := 0 // the last place where the line could be folded
 	for i := range len(s) {
 		switch c := s[i]; {
-		case c >= 0x7f || c < ' ' && c != '\t':
+		case c >= 0x7f || c < ' ' && c != '\t' || i-fold > maxToken:
 			return true
-		case isBlank(c):
-			token = 0
-		default:
-			if token++; token > maxToken {
-				return true
-			}
+		case isBlank(c) && i > 0 && !isBlank(s[i-1]):
+			fold = i
 		}
 	}
 	return false
@@ -111,9 +108,56 @@ func qLength(s string) int {
 	return n
 }
 
+// EncodeParam writes name=value as a parameter of a structured field, without the ';' before it: quoted where value is
+// short printable ASCII, else percent-encoded UTF-8 (RFC 2231), in several pieces on folded lines where it is long. Line
+// ends in value become blanks. ParseParams gives the value back.
+func EncodeParam(name, value string) string {
+	value = oneLine(mixedUTF8(value))
+	if quoted := quote(value); !needsWords(value) && strings.IndexByte(value, '\t') < 0 && len(name)+len(quoted) < maxHeaderLine-2 {
+		return name + "=" + quoted
+	}
+	const charset = "utf-8''"
+	value = charset + percent(value)
+	if len(name)+len("*=")+len(value) < maxHeaderLine-2 {
+		return name + "*=" + value
+	}
+	var pieces []string
+	for i := 0; value != ""; i++ {
+		head := name + "*" + strconv.Itoa(i) + "*="
+		n := min(len(value), max(maxHeaderLine-3-len(head), len(charset)+3))
+		for k := 1; k <= 2 && n < len(value); k++ { // not inside of a %XX
+			if value[n-k] == '%' {
+				n -= k
+				break
+			}
+		}
+		pieces = append(pieces, head+value[:n])
+		value = value[n:]
+	}
+	return strings.Join(pieces, ";\r\n ")
+}
+
+// quote makes a quoted string of s (RFC 5322, section 3.2.4).
+func quote(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+}
+
+func percent(s string) string {
+	b := make([]byte, 0, len(s)*2)
+	for i := range len(s) {
+		if c := s[i]; isAlnum(c) || strings.IndexByte("-._~", c) >= 0 {
+			b = append(b, c)
+		} else {
+			b = append(b, '%', upperHex[c>>4], upperHex[c&15])
+		}
+	}
+	return string(b)
+}
+
+const upperHex = "0123456789ABCDEF"
+
 // qWord makes a word of at most room bytes from the beginning of s. It never splits a character (RFC 2047, section 5).
 func qWord(s string, room int) (word, rest string) {
-	const hex = "0123456789ABCDEF"
 	room -= len(qStart) + len(wordEnd)
 	b := []byte(qStart)
 	for s != "" {
@@ -130,7 +174,7 @@ func qWord(s string, room int) (word, rest string) {
 			case qSafe(c):
 				b = append(b, c)
 			default:
-				b = append(b, '=', hex[c>>4], hex[c&15])
+				b = append(b, '=', upperHex[c>>4], upperHex[c&15])
 			}
 		}
 		s = s[n:]

@@ -201,7 +201,7 @@ func splitParams(s string) (main string, pieces []piece) {
 	return main, pieces
 }
 
-func isParamName(s string) bool { return strings.IndexAny(s, " \t()\"") < 0 }
+func isParamName(s string) bool { return !strings.ContainsAny(s, " \t()\"") }
 
 // value reads a parameter's value from s[i:] and returns where the parameter ends: at the next ';', the end, or where
 // the next begins without a ';'.

@@ -2,6 +2,7 @@ package mail
 
 import (
 	"maps"
+	"strings"
 	"testing"
 	"unicode/utf8"
 )
@@ -95,6 +96,42 @@ func TestParamSpans(t *testing.T) {
 	}
 }
 
+func TestEncodeParam(t *testing.T) {
+	tests := []struct{ value, want string }{
+		{"", `filename=""`},
+		{"a b.pdf", `filename="a b.pdf"`},
+		{`a"b\c`, `filename="a\"b\\c"`},
+		{"rød.pdf", "filename*=utf-8''r%C3%B8d.pdf"},
+		{" a", "filename*=utf-8''%20a"},
+		{"a\r\nX: y", `filename="a  X: y"`},
+	}
+	for _, tt := range tests {
+		if got := EncodeParam("filename", tt.value); got != tt.want {
+			t.Errorf("%q: got %s, want %s", tt.value, got, tt.want)
+		}
+		checkEncodedParam(t, tt.value)
+	}
+	for n := range 200 {
+		checkEncodedParam(t, strings.Repeat("ø", n))
+		checkEncodedParam(t, strings.Repeat("x", n)+"ø")
+	}
+}
+
+// checkEncodedParam: what EncodeParam writes is short ASCII lines and is read back.
+func checkEncodedParam(t *testing.T, s string) {
+	t.Helper()
+	got := EncodeParam("filename", s)
+	for line := range strings.SplitSeq(got, "\r\n") {
+		if len(line) > maxHeaderLine || !isASCII(line) || strings.ContainsAny(line, "\r\n\x00") {
+			t.Fatalf("%q: line %q", s, line)
+		}
+	}
+	_, params := ParseParams("attachment; " + got + "; x=y")
+	if want := oneLine(mixedUTF8(s)); params["filename"] != want || params["x"] != "y" {
+		t.Fatalf("%q: %s is read as %q", s, got, params)
+	}
+}
+
 func FuzzParams(f *testing.F) {
 	for _, s := range []string{"text/plain; charset=x", "a; filename*0*=utf-8''r%C3; filename*1*=%B8;", `a; b="c\"d" (e); f`,
 		"a b=c", "a;b=\"open", "a (x;y) ; z = w", "a;b*99999999999=c;b*1=d", "a; =x; *=y; *0=z", "a;b='\"';c=\"d\"e=\"f\""} {
@@ -122,5 +159,6 @@ func FuzzParams(f *testing.F) {
 			}
 		}
 		ParseParams(s)
+		checkEncodedParam(t, s)
 	})
 }

@@ -15,7 +15,7 @@ func (m *Message) Decoded(f Field) string {
 // are that, else windows-1252. The result is one line of valid UTF-8.
 func DecodeHeader(s string) string {
 	s = unfold(s)
-	if strings.Index(s, "=?") < 0 {
+	if !strings.Contains(s, "=?") {
 		return oneLine(mixedUTF8(s))
 	}
 	d := wordDecoder{s: s, end: -1}
