@@ -28,7 +28,6 @@ type page struct {
 	ID        string // the message's
 	Sender    string
 	To        string // the one recipient, or "3 modtagere"
-	Many      bool   // more than one recipient
 	Groups    []group
 }
 
@@ -108,7 +107,7 @@ func newPage(n Notice, lang string) *page {
 		Lang: lang, Rung: n.Rung, Inbound: n.Message.Direction == policy.Inbound,
 		Authority: n.Authority, Contact: n.Contact, Owner: n.Owner, By: n.By, Why: n.Why,
 		Deadline: clock(n.Deadline, lang), Since: clock(n.Since, lang), At: clock(n.At, lang), Sent: clock(n.Message.AcceptedAt, lang),
-		ID: string(n.Message.ID), Sender: n.Message.Sender, Many: len(n.About) > 1,
+		ID: string(n.Message.ID), Sender: n.Message.Sender,
 	}
 }
 

@@ -2,7 +2,6 @@ package policy
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	"postvagt/internal/class"
@@ -88,20 +87,12 @@ func (m *matter) weighOne(x detect.Finding) {
 		m.unread = true
 	case x.Kind != detect.CPR:
 		m.class = max(m.class, class.Confidential) // a kind this package has no rule for is still something found
-	case inAddress(x):
+	case x.Address:
 		m.numbers, m.addressOut = true, true
 	default:
 		m.numbers = true
 		m.readable = m.readable || x.Place.Readable()
 	}
-}
-
-// addressFields are the fields that hold addresses (RFC 5322, sections 3.6.2, 3.6.3 and 3.6.6).
-var addressFields = []string{"from", "sender", "reply-to", "to", "cc", "bcc", "resent-from", "resent-sender", "resent-to", "resent-cc", "resent-bcc"}
-
-// inAddress reports whether a finding is an address, or part of one, in an address field: "To: 0101705008@…".
-func inAddress(x detect.Finding) bool {
-	return x.Place.Kind == detect.InHeader && slices.Contains(addressFields, strings.ToLower(x.Place.Name))
 }
 
 // levelFor is the matrix; a class it has never heard of needs the most it asks for anything.
@@ -112,23 +103,17 @@ func (p *Policy) levelFor(c class.Class) level.Level {
 	return p.o.Matrix[class.Sensitive]
 }
 
-// lastBirth is later than any birth a CPR number can name (DOMAIN section 1: YY 00–57 of the 2000s), so that what is
-// an address today is one tomorrow too: Decide reads no clock.
-var lastBirth = time.Date(2058, 1, 1, 0, 0, 0, 0, time.UTC)
-
-// isNumber reports whether an address's local part is or holds a CPR number. A local part that is nothing but a
-// possible number counts without any further sign: what would give it (a word before it) cannot stand there.
+// isNumber reports whether an address's local part is or holds a CPR number. The zero time bounds no birth date, since
+// Decide reads no clock: what will be a number next year is treated as one today.
 func (p *Policy) isNumber(a mail.Address) bool {
 	if a == "" {
 		return false
 	}
-	local := a.Local()
-	for _, x := range detect.Find(detect.Text{Place: detect.Place{Kind: detect.InEnvelope}, Content: local}, lastBirth) {
-		if x.Kind == detect.CPR && (x.Confidence >= p.o.Confidence || x.Start == 0 && x.End == len(local)) {
-			return true
-		}
-	}
-	return false
+	text := detect.Text{Place: detect.Place{Kind: detect.InEnvelope}, Content: string(a), Address: true}
+	local := len(a) - len(a.Domain())
+	return slices.ContainsFunc(detect.Find(text, time.Time{}), func(x detect.Finding) bool {
+		return x.Kind == detect.CPR && x.Confidence >= p.o.Confidence && x.Start < local
+	})
 }
 
 // answer asks the rules in their order; each gives a verdict or passes the matter on.
