@@ -56,6 +56,9 @@ func (t *tx) apply(c ledger.Change) error {
 	if err := t.checkTold(c, d); err != nil {
 		return err
 	}
+	if err := t.checkBody(c, d); err != nil {
+		return err
+	}
 	m, err := t.storedMessage(d)
 	if err != nil {
 		return err
@@ -166,6 +169,18 @@ func (t *tx) checkTold(c ledger.Change, d deliveryRow) error {
 		return err
 	}
 	return nil
+}
+
+// checkBody refuses to send a body that is not there.
+func (t *tx) checkBody(c ledger.Change, d deliveryRow) error {
+	if c.Body == nil {
+		return nil
+	}
+	there, err := t.exists("SELECT 1 FROM body WHERE no = ?", bodyNo(d.message, *c.Body))
+	if err == nil && (!there || *c.Body < 0 || *c.Body > 1) {
+		err = fmt.Errorf("the message has no body %d", *c.Body)
+	}
+	return err
 }
 
 func (t *tx) exists(query string, args ...value) (bool, error) {

@@ -221,6 +221,7 @@ func statesCondition(states []ledger.State) (string, []value) {
 			parts = append(parts, "SELECT d.message FROM delivery AS d WHERE d.state = 'queued'")
 		case ledger.Delivered:
 			marks := strings.TrimSuffix(strings.Repeat("?, ", len(states)), ", ")
+			args = args[:0]
 			for _, s := range states {
 				args = append(args, string(s))
 			}
