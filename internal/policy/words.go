@@ -25,7 +25,7 @@ func LevelWords(l level.Level, lang string) string {
 	case level.Verified:
 		return say(lang, "en krypteret forbindelse til en bekræftet modtagerserver", "an encrypted connection to a proven receiving server")
 	case level.Tunnel:
-		return say(lang, "en sikker forbindelse, der er aftalt med modtageren (tunnel)", "a secure connection agreed with the recipient (tunnel)")
+		return say(lang, "en sikker forbindelse, der er aftalt med modtageren", "a secure connection agreed with the recipient")
 	case level.EndToEnd:
 		return say(lang, "en forbindelse, hvor selve beskeden er krypteret til modtageren", "a connection where the message itself is encrypted to the recipient")
 	}
@@ -121,7 +121,7 @@ func Describe(o Options, lang string) []string {
 		lines = append(lines, say(lang, "Beskeder med "+ClassWords(c, lang)+" oplysninger ("+c.String()+") til modtagere udenfor: ", "Messages with "+ClassWords(c, lang)+" information ("+c.String()+") to recipients outside: ")+
 			need(o.Matrix[c], lang)+".")
 	}
-	return append(lines, say(lang, fmt.Sprintf("Et fund tæller, når det er sikkert i en grad på mindst %v af 1.", o.Confidence), fmt.Sprintf("A finding counts when its confidence is at least %v of 1.", o.Confidence)))
+	return append(lines, say(lang, fmt.Sprintf("Et fund tæller med, når det er mindst %.0f %% sikkert.", 100*o.Confidence), fmt.Sprintf("A finding counts when it is at least %.0f%% certain.", 100*o.Confidence)))
 }
 
 func need(l level.Level, lang string) string {
@@ -132,8 +132,8 @@ func need(l level.Level, lang string) string {
 }
 
 func describeInside(o Options, lang string) string {
-	s := say(lang, "Beskeder til myndighedens egne modtagere ("+names(o.Domains, lang)+") bliver aldrig stoppet, og forbindelsen dertil bliver kun noteret.",
-		"Messages to the authority's own recipients ("+names(o.Domains, lang)+") are never stopped, and the connection to them is only recorded.")
+	s := say(lang, "Beskeder til myndighedens egne modtagere ("+brackets(o.Domains, lang)+") bliver aldrig stoppet, og forbindelsen dertil bliver kun noteret.",
+		"Messages to the authority's own recipients ("+brackets(o.Domains, lang)+") are never stopped, and the connection to them is only recorded.")
 	if o.RepairInbound {
 		return s + say(lang, " Et CPR-nummer i emnet på en besked udefra flyttes ned i teksten, så svar begynder rene.", " A CPR number in the subject of a message from outside is moved into the text, so that replies start clean.")
 	}
@@ -145,8 +145,8 @@ func describeAddress(o Options, lang string) string {
 		return say(lang, "En besked til en adresse, der er et CPR-nummer, sendes ikke, og afsenderen får straks besked: der er ingen domæner til sikker post i opsætningen (gateways).",
 			"A message to an address that is a CPR number is not sent, and the sender is told at once: no domain for secure mail is configured (gateways).")
 	}
-	return say(lang, "En besked til en adresse, der er et CPR-nummer, må kun gå til sikker post ("+names(o.Gateways, lang)+"). Ellers sendes den ikke, og afsenderen får straks besked. Andre modtagere, der ville kunne læse adressen, får den først, når en medarbejder frigiver den.",
-		"A message to an address that is a CPR number may go to secure mail only ("+names(o.Gateways, lang)+"). Otherwise it is not sent, and the sender is told at once. Other recipients who could read the address get it only when a member of staff releases it.")
+	return say(lang, "En besked til en adresse, der er et CPR-nummer, må kun gå til sikker post ("+brackets(o.Gateways, lang)+"). Ellers sendes den ikke, og afsenderen får straks besked. Andre modtagere, der ville kunne læse adressen, får den først, når en medarbejder frigiver den.",
+		"A message to an address that is a CPR number may go to secure mail only ("+brackets(o.Gateways, lang)+"). Otherwise it is not sent, and the sender is told at once. Other recipients who could read the address get it only when a member of staff releases it.")
 }
 
 func describeReadable(o Options, lang string) string {
@@ -182,7 +182,7 @@ func describeThen(t Then, lang string) string {
 	if t.Level > level.None {
 		s = append(s, say(lang, "den må kun sendes på ", "it may travel only on ")+LevelWords(t.Level, lang)+" ("+t.Level.String()+")")
 	}
-	return joined(s, say(lang, " og ", " and "))
+	return joined(s, say(lang, ", og ", ", and "))
 }
 
 func describeRule(o Options, r Rule, lang string) string {
@@ -190,8 +190,13 @@ func describeRule(o Options, r Rule, lang string) string {
 	if l := o.Matrix[r.When.Class]; r.When.Class > class.Ordinary && r.Then.Level > level.None && r.Then.Level < l {
 		s += say(lang, " Det er mindre, end tabellen ellers kræver ("+l.String()+"), og gælder kun beskeder af netop den klasse.", " This is less than the table asks otherwise ("+l.String()+"), and holds only for messages of exactly that class.")
 	}
-	if r.Then.Action == Send && r.When.speaksOfNumbers() {
+	switch a := r.Then.Action; {
+	case a == Send && r.When.speaksOfNumbers():
 		s += say(lang, " Et CPR-nummer bliver her stående, hvor andre kan læse det.", " A CPR number stays here where others can read it.")
+	case a == Send:
+		s += say(lang, " Et CPR-nummer, som andre kan læse, bliver stadig rettet.", " A CPR number that others can read is still repaired.")
+	case a == Hold || a == Return:
+		s += say(lang, " Egne modtagere er undtaget.", " The authority's own recipients are exempt.")
 	}
 	return s
 }
@@ -276,11 +281,14 @@ func PlaceKindWords(k detect.PlaceKind, lang string) string {
 	return string(k)
 }
 
-func names(list []string, lang string) string {
+func names(list []string, lang string) string { return joined(list, say(lang, " eller ", " or ")) }
+
+// brackets lists names as they stand in the configuration.
+func brackets(list []string, lang string) string {
 	if len(list) == 0 {
 		return say(lang, "ingen", "none")
 	}
-	return joined(list, say(lang, " eller ", " or "))
+	return strings.Join(list, ", ")
 }
 
 // joined writes "a, b og c".
