@@ -246,6 +246,7 @@ func (in intake) commit(ctx context.Context, a ledger.Acceptance, h hot) error {
 	if seats != nil {
 		a.Claim = &ledger.Claim{Node: in.node, Lease: leaseTime}
 	}
+	defer in.happened()
 	work, err := in.store.Accept(ctx, a)
 	if err != nil {
 		seats.free()

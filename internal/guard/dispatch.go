@@ -366,6 +366,7 @@ func (t *teller) hop(a mail.Address) deliver.Hop {
 // record makes the outcome durable. A ledger that is away for a while is asked again: the attempt has happened, and
 // only the ledger can say so. What is not recorded before the process ends is found by Recover, marked.
 func (g *Guard) record(c ledger.Claimed, changes []ledger.Change) {
+	defer g.happened()
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
 		errs := g.store.Apply(context.Background(), changes...)
 		var left []ledger.Change

@@ -63,13 +63,14 @@ type Guard struct {
 	metrics   *metrics
 	tls       *certificate
 	passwords passwordCache
+	unsealed  chan struct{}  // capacity 1: events were written that the chain does not hold yet
 	busy      sync.WaitGroup // goroutines of Run
 }
 
 // New puts a guard together. It opens nothing yet but the TLS certificate, so that a bad one is said at once.
 func New(o Options) (*Guard, error) {
 	g := &Guard{cfg: o.Config, store: o.Store, keys: o.Keys, log: o.Log, node: o.Node, grace: o.Grace, ready: o.Ready,
-		listeners: o.Listeners, deliverer: o.Deliverer}
+		listeners: o.Listeners, deliverer: o.Deliverer, unsealed: make(chan struct{}, 1)}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
@@ -166,19 +167,35 @@ func (g *Guard) smtpOptions(name string) smtpin.Options {
 		MaxConns: l.Connections, MaxConnsPerIP: l.ConnectionsPerIP, MemoryBytes: l.MemoryBytes, Log: g.log}
 }
 
-// seal extends the hash chain within a second of every event (DESIGN section 5).
+// seal extends the hash chain within a second of every event of ours (DESIGN section 5); a command beside the guard seals
+// its own when it closes the ledger.
 func (g *Guard) seal(ctx context.Context) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
-			if err := g.store.Seal(ctx, now()); err != nil && ctx.Err() == nil {
-				g.log.Error("the event chain could not be extended", "err", err)
-			}
+		case <-g.unsealed:
 		}
+		select {
+		case <-ctx.Done():
+			return // Close of the ledger seals
+		case <-time.After(sealTime):
+		}
+		if err := g.store.Seal(ctx, now()); err != nil && ctx.Err() == nil {
+			g.log.Error("the event chain could not be extended", "err", err)
+			g.happened()
+		}
+	}
+}
+
+// sealTime gathers events for one seal.
+const sealTime = 500 * time.Millisecond
+
+// happened says that events were written.
+func (g *Guard) happened() {
+	select {
+	case g.unsealed <- struct{}{}:
+	default:
 	}
 }
 
