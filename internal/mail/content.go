@@ -207,27 +207,31 @@ var crlf = []byte("\r\n")
 // decodeUU decodes the first uuencoded file in src (POSIX uuencode) up to a little more than limit bytes. Where there is
 // none, src itself is the result.
 func decodeUU(src []byte, limit int) (out []byte, clean bool) {
-	began := false
-	for rest := src; len(rest) > 0 && len(out) <= limit; {
+	began, ended := false, false
+	clean = true
+	for rest := src; len(rest) > 0; {
+		if len(out) > limit {
+			return out, clean
+		}
 		var line []byte
 		line, rest, _ = bytes.Cut(rest, []byte{'\n'})
 		line = bytes.TrimRight(line, "\r")
-		if !began {
-			began = bytes.HasPrefix(line, []byte("begin "))
-			continue
+		switch {
+		case len(line) == 0 || began && line[0] == '`':
+		case !began && len(line) > 6 && bytes.HasPrefix(line, []byte("begin ")) && '0' <= line[6] && line[6] <= '7':
+			began = true
+		case !began || ended: // text around it, which nobody may see
+			clean = clean && len(bytes.TrimSpace(line)) == 0
+		case string(bytes.TrimRight(line, " ")) == "end":
+			ended = true
+		default:
+			out = append(out, decodeUULine(line)...)
 		}
-		if string(bytes.TrimRight(line, " ")) == "end" {
-			return out, len(bytes.TrimSpace(rest)) == 0
-		}
-		if len(line) == 0 || line[0] == '`' {
-			continue
-		}
-		out = append(out, decodeUULine(line)...)
 	}
 	if !began {
 		return src, len(bytes.TrimSpace(src)) == 0
 	}
-	return out, len(out) > limit
+	return out, clean && ended
 }
 
 // decodeUULine decodes one line; blanks cut off at its end count as zero bits.

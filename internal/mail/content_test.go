@@ -47,6 +47,8 @@ func TestContent(t *testing.T) {
 		{"quoted-printable", "\xf8", "\xf8", nil},
 		{"x-uuencode", "begin 644 a.txt\r\n%2&5L;&\\\r\n`\r\nend\r\n", "Hello", nil},
 		{"x-uuencode", "begin 644 a.txt\r\n%2&5L;&\\\r\n", "Hello", bad},
+		{"x-uuencode", "0101\nbegin 644 a.txt\n%2&5L;&\\\nend\n", "Hello", bad},
+		{"x-uuencode", "begin 644 a.txt\n%2&5L;&\\\nend\n\n0101", "Hello", bad},
 		{"uuencode", "nothing", "nothing", bad},
 	}
 	for _, tt := range tests {

@@ -169,7 +169,7 @@ func splitParams(s string) (main string, pieces []piece) {
 	for i < len(s) && s[i] != ';' && !isSpace(s[i]) && s[i] != '(' {
 		i++
 	}
-	main = s[start:i]
+	main = strings.Trim(s[start:i], `"'`)
 	for i < len(s) {
 		start := i
 		i = skipBlanks(s, i)

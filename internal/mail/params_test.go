@@ -25,6 +25,7 @@ func TestParseParams(t *testing.T) {
 		{"attachment; filename=\"a\" (note); x=y", "attachment", m{"filename": "a", "x": "y"}},
 		{"attachment; filename=\"a\"b.pdf; x=y", "attachment", m{"filename": "ab.pdf", "x": "y"}},
 		{"attachment; filename=\"a\" x=\"y\"", "attachment", m{"filename": "a", "x": "y"}},
+		{`"text/html"; charset=x`, "text/html", m{"charset": "x"}},
 		{"multipart/mixed boundary=b", "multipart/mixed", m{"boundary": "b"}},
 		{"multipart/mixed;\r\n\tboundary=\"b\";", "multipart/mixed", m{"boundary": "b"}},
 		{"a/b;;; x = y ;=z; w", "a/b", m{"x": "y"}},

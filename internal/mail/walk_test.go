@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -157,6 +158,8 @@ func TestParse(t *testing.T) {
 		{"unknown encoding", "Content-Transfer-Encoding: base9000\n\nx", " text/plain \"x\"\n", []DefectKind{DefectEncoding}},
 		{"unusable type", "Content-Type: nonsense\n\nx", " text/plain \"x\"\n", nil},
 		{"twice", "Subject: a\nSubject: b\n\nx", " text/plain \"x\"\n", []DefectKind{DefectDuplicate}},
+		{"two types", "Content-Type: text/html\nContent-Type: text/plain\n\nx", " text/html \"x\"\n", []DefectKind{DefectDuplicate, DefectAmbiguous}},
+		{"two encodings alike", "Content-Transfer-Encoding: 8bit\nContent-Transfer-Encoding: 8bit \n\nx", " text/plain \"x\"\n", []DefectKind{DefectDuplicate}},
 		{"NUL", "Subject: a\x00\n\nx", " text/plain \"x\"\n", []DefectKind{DefectNUL}},
 	}
 	for _, tt := range tests {
@@ -195,6 +198,16 @@ func TestLineEnds(t *testing.T) {
 	if got := string(m.Bytes(m.Root.Body)); len(m.Root.Fields) != 2 || got != "body\r\n" {
 		t.Errorf("CRCRLF: %d fields, body %q", len(m.Root.Fields), got)
 	}
+}
+
+// TestConcurrent: a Message may be read by many at once (the race detector looks on).
+func TestConcurrent(t *testing.T) {
+	m := Parse(typical(4096), Limits{})
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() { readAll(m) })
+	}
+	wg.Wait()
 }
 
 func TestPreambleAndEpilogue(t *testing.T) {
@@ -291,6 +304,7 @@ func TestHostile(t *testing.T) {
 		"many params":              params + strings.Repeat(";a=b", big/4) + "\r\n\r\n",
 		"many continuations":       params + strings.Repeat(";a*9*=b", big/7) + "\r\n\r\n",
 		"names that never end":     params + strings.Repeat(";a b c d ", big/9) + "\r\n\r\n",
+		"types twice":              "Content-Type: " + strings.Repeat("\r\n ", big/6) + strings.Repeat("\r\nContent-Type:", big/30) + "\r\n\r\n",
 		"open words":               "Subject: " + strings.Repeat("=?utf-8?q?", big/10) + "\r\n\r\n",
 		"words":                    "Subject: " + strings.Repeat("=?utf-8?q?a?= ", big/14) + "\r\n\r\n",
 		"words of many charsets":   "Subject: " + strings.Repeat("=?utf-8?q?a?= =?utf-7?b?YQ==?= ", big/30) + "\r\n\r\n",
