@@ -119,7 +119,7 @@ func wordsWithoutAt(n name) (names []name) {
 
 func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\r' || c == '\n' }
 
-// quotedEnd returns where the quoted string that opens at i has ended; an unclosed one is only its opening quote.
+// quotedEnd returns where the quoted string that opens at i has ended; an unclosed one ends with the value.
 func quotedEnd(v string, i int) int {
 	for k := i + 1; k < len(v); k++ {
 		switch v[k] {
@@ -129,7 +129,7 @@ func quotedEnd(v string, i int) int {
 			return k + 1
 		}
 	}
-	return i + 1
+	return len(v)
 }
 
 // commentEnd returns where the comment that opens at i has ended; an unclosed one ends with the value.
@@ -160,9 +160,11 @@ func unquote(s string) string {
 			continue
 		}
 		end := quotedEnd(s, i)
-		if end-i >= 2 {
-			b.WriteString(unescape(s[i+1 : end-1]))
+		inner := s[i+1 : end]
+		if end-i >= 2 && s[end-1] == '"' { // else it is unclosed
+			inner = inner[:len(inner)-1]
 		}
+		b.WriteString(unescape(inner))
 		i = end
 	}
 	return b.String()

@@ -183,6 +183,9 @@ func (j *job) htmlWriter(p *mail.Part, body, content []byte) func() {
 
 // describe gives a part the charset and the transfer encoding its body now has (empty: as before).
 func (j *job) describe(p *mail.Part, charset, encoding string) {
+	if (charset != "" || encoding != "") && p.Parent == nil {
+		j.needVersion()
+	}
 	if charset != "" {
 		if is := indexes(p, "content-type"); len(is) > 0 {
 			j.setValue(p, is[0], setParam(j.value(p, is[0]), "charset", charset))
@@ -196,9 +199,6 @@ func (j *job) describe(p *mail.Part, charset, encoding string) {
 		} else {
 			j.addField(p, "Content-Transfer-Encoding: "+encoding)
 		}
-	}
-	if (charset != "" || encoding != "") && p.Parent == nil {
-		j.needVersion()
 	}
 	for _, i := range indexes(p, "content-md5") { // RFC 1864: of the content that was
 		j.setField(p, i, nil)

@@ -44,7 +44,8 @@ func (j *job) cleanField(t tainted, s spot) error {
 // note keeps a moved line, once, however many copies of it there were.
 func (j *job) note(label, text string) {
 	l := line{label: label, text: text}
-	if text != "" && !slices.Contains(j.lines, l) {
+	if text != "" && !j.noted[l] {
+		j.noted[l] = true
 		j.lines = append(j.lines, l)
 	}
 }
@@ -63,10 +64,14 @@ func (t tainted) marked(place detect.Place, text string) (clean string, numbers 
 		if len(cut) == 0 {
 			return clean, numbers, nil
 		}
-		for _, f := range slices.Backward(cut) {
+		var b strings.Builder
+		at := 0
+		for _, f := range cut {
 			numbers = append(numbers, clean[f.Start:f.End])
-			clean = clean[:f.Start] + Mark + clean[f.End:]
+			b.WriteString(clean[at:f.Start] + Mark)
+			at = f.End
 		}
+		clean = b.String() + clean[at:]
 	}
 	return "", nil, errStubborn
 }
@@ -74,7 +79,10 @@ func (t tainted) marked(place detect.Place, text string) (clean string, numbers 
 // inPlace puts Mark over the numbers where they stand in raw, so that everything around them keeps its bytes. It is
 // for the caller to see whether that reads as it should: a number may be written in pieces.
 func inPlace(raw string, numbers []string) string {
-	for _, n := range numbers {
+	const most = 50 // each takes a walk over raw
+	slices.Sort(numbers)
+	numbers = slices.Compact(numbers)
+	for _, n := range numbers[:min(len(numbers), most)] {
 		raw = strings.ReplaceAll(raw, n, Mark)
 	}
 	return raw
@@ -119,7 +127,8 @@ func (j *job) cleanNames(t tainted, s spot) error {
 	value := string(j.raw(f.Value))
 	names := readNames(value)
 	slices.SortFunc(names, func(a, b name) int { return a.at.Start - b.at.Start })
-	longer := 0 // than it was, before the name at hand
+	var b strings.Builder
+	at := 0
 	for _, n := range names {
 		text := n.text()
 		clean, numbers, err := t.marked(place, text)
@@ -133,11 +142,11 @@ func (j *job) cleanNames(t tainted, s spot) error {
 		if v := inPlace(n.raw, numbers); n.literal() && (name{raw: v, comment: n.comment}).text() == clean && t.free(place, unfolded(v)) {
 			with = v
 		}
-		value = value[:longer+n.at.Start] + with + value[longer+n.at.End:]
-		longer += len(with) - len(n.raw)
+		b.WriteString(value[at:n.at.Start] + with)
+		at = n.at.End
 		j.note(f.Name, text)
 	}
-	j.setValue(s.part, s.index, []byte(value))
+	j.setValue(s.part, s.index, []byte(b.String()+value[at:]))
 	return nil
 }
 
@@ -147,14 +156,21 @@ func (n name) literal() bool {
 	return n.comment || len(n.raw) >= 2 && n.raw[0] == '"' && quotedEnd(n.raw, 0) == len(n.raw)
 }
 
+// mostParams is how many parameters of one field are written anew at most: each takes a walk over the field.
+const mostParams = 100
+
 // cleanParams cleans the parameters of Content-Type and Content-Disposition, file names before all, and what else stands
 // there: a comment, words that are no parameter.
 func (j *job) cleanParams(t tainted, s spot) error {
 	f := s.part.Fields[s.index]
 	place := placeOf(s.part, f.Name)
 	value := bytes.Clone(j.raw(f.Value))
-	for i := 0; i < len(paramsOf(value)); i++ { // read again each time: each writing anew moves the others
-		p := paramsOf(value)[i]
+	list := paramsOf(value)
+	for i, written := 0, 0; i < len(list); i++ {
+		p := list[i]
+		if p.Name == "boundary" { // the survey saw to it
+			continue
+		}
 		text := oneLine(p.Value)
 		clean, numbers, err := t.marked(place, text)
 		if err == nil && len(numbers) == 0 && strings.Contains(text, "%") { // some readers undo the signs in any value
@@ -175,6 +191,10 @@ func (j *job) cleanParams(t tainted, s spot) error {
 			j.note(f.Name, p.Name+"="+text)
 		}
 		value = rewritten(value, p, clean, j.eol)
+		list = paramsOf(value) // they have moved
+		if written++; written > mostParams {
+			return errStubborn
+		}
 	}
 	text := decodeWords(string(value))
 	_, numbers, err := t.marked(place, text)
@@ -182,11 +202,23 @@ func (j *job) cleanParams(t tainted, s spot) error {
 		return err
 	}
 	if len(numbers) > 0 {
-		value = []byte(inPlace(string(value), numbers))
-		j.note(f.Name, text)
+		v := []byte(inPlace(string(value), numbers))
+		if boundaryOf(v) == boundaryOf(value) {
+			value = v
+			j.note(f.Name, text)
+		}
 	}
 	if !bytes.Equal(value, j.raw(f.Value)) {
 		j.setValue(s.part, s.index, value)
 	}
 	return nil
+}
+
+func boundaryOf(value []byte) string {
+	for _, p := range paramsOf(value) {
+		if p.Name == "boundary" {
+			return p.Value
+		}
+	}
+	return ""
 }

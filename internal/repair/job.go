@@ -21,6 +21,7 @@ type job struct {
 	inserts []splice                      // new parts and boundaries
 
 	lines   []line              // what was moved, in the order readers see it
+	noted   map[line]bool       // …and is in lines already
 	written map[*mail.Part]bool // parts whose body holds the moved lines
 	newPart bool                // the lines stand in a part of their own
 	wrapped bool                // …and the message's body became the part after it
@@ -39,6 +40,7 @@ func newJob(m *mail.Message, o Options) *job {
 		added:   map[*mail.Part][]byte{},
 		bodies:  map[*mail.Part][]byte{},
 		written: map[*mail.Part]bool{},
+		noted:   map[line]bool{},
 	}
 }
 

@@ -17,7 +17,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"postvagt/internal/detect"
@@ -78,7 +77,7 @@ func (o Options) boundary() string {
 }
 
 // Able says whether the findings in readable places can be repaired in m. Hand in the findings that must go: the lowest
-// confidence among them is the floor, and everything at or above it goes.
+// confidence among them is the floor, and everything at or above it goes (but see Weak).
 func Able(m *mail.Message, findings []detect.Finding) Plan {
 	s := survey(m, findings, time.Now())
 	if s.obstacle == "" {
@@ -88,7 +87,7 @@ func Able(m *mail.Message, findings []detect.Finding) Plan {
 }
 
 // Repair returns the repaired message and what was changed. The result, parsed and inspected again, has no finding in
-// a readable place at or above the lowest confidence among the given ones (addresses excepted); an error means it could
+// a readable place at or above the lowest confidence among the given ones (addresses, and what Weak leaves, excepted); an error means it could
 // not be done, and the caller holds the message. With no finding in a readable place there is nothing to do: the same
 // bytes come back, and no changes. findings are those that package inspect gave for m.
 func Repair(m *mail.Message, findings []detect.Finding, o Options) ([]byte, []Change, error) {
@@ -105,10 +104,10 @@ func Repair(m *mail.Message, findings []detect.Finding, o Options) ([]byte, []Ch
 	}
 	j.tell()
 	after := j.apply()
-	if err := j.prove(after, floorOf(findings)); err != nil {
+	if err := j.prove(after, s.left, floorOf(findings)); err != nil {
 		return nil, nil, fmt.Errorf("repair: %w", err)
 	}
-	return after, changes(findings), nil
+	return after, changes(findings, s.left), nil
 }
 
 // taken reports whether a finding is one that a repair takes out: a number in a readable place that is no address.
@@ -117,11 +116,15 @@ func taken(f detect.Finding) bool {
 }
 
 // changes lists what was moved, each number once a place.
-func changes(findings []detect.Finding) (cs []Change) {
+func changes(findings []detect.Finding, left map[detect.Place]bool) (cs []Change) {
+	listed := map[Change]bool{}
 	for _, f := range findings {
-		if c := (Change{Place: f.Place, Masked: f.Masked}); taken(f) && !slices.Contains(cs, c) {
-			cs = append(cs, c)
+		c := Change{Place: f.Place, Masked: f.Masked}
+		if !taken(f) || listed[c] || f.Confidence < Weak && left[foldPlace(f.Place)] {
+			continue
 		}
+		listed[c] = true
+		cs = append(cs, c)
 	}
 	return cs
 }

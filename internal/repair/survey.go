@@ -2,12 +2,18 @@ package repair
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 	"time"
 
 	"postvagt/internal/detect"
 	"postvagt/internal/mail"
 )
+
+// Weak is the confidence below which a finding does not stand in the way of a repair: in identifiers and trace fields,
+// which cannot be changed, ten digits in a row mostly are something else. A repair cleans weak findings along where it
+// can and leaves them where it cannot, as long as there is a stronger one to be taken out.
+const Weak = 0.5
 
 // spot is one header field in which a number stands.
 type spot struct {
@@ -26,9 +32,10 @@ const (
 	machineField                  // identifiers and traces: must stay as they are
 )
 
-// tainted is what a survey found: the fields to change.
+// tainted is what a survey found: the fields to change, and what cannot be changed.
 type tainted struct {
 	spots    []spot
+	left     map[detect.Place]bool // weak findings here cannot be taken out and are left
 	obstacle string
 	now      time.Time
 }
@@ -36,53 +43,63 @@ type tainted struct {
 // survey finds the header fields that the findings speak of. A place names a field or a file name of a part, and every
 // field of that name in the part is meant, since what stands twice is read twice.
 func survey(m *mail.Message, findings []detect.Finding, now time.Time) tainted {
-	t := tainted{now: now, obstacle: ObstacleNothing}
-	places := map[detect.Place]bool{}
+	t := tainted{now: now, left: map[detect.Place]bool{}}
+	places := map[detect.Place]float64{} // the highest confidence of a finding there
+	strongest := 0.0
 	for _, f := range findings {
-		switch {
-		case f.Kind != detect.CPR || !f.Place.Readable():
-		case f.Address:
-			t.obstacle = ObstacleAddress
-		default:
-			places[f.Place] = true
+		if taken(f) {
+			places[foldPlace(f.Place)] = max(places[foldPlace(f.Place)], f.Confidence)
+			strongest = max(strongest, f.Confidence)
 		}
 	}
-	if len(places) == 0 {
-		return t
+	counts := 0.0 // the confidence from which on a finding stands in the way
+	if strongest >= Weak {
+		counts = Weak
 	}
-	t.obstacle = ""
 	readable(m, func(p *mail.Part) {
 		for i, f := range p.Fields {
-			if !speaksOf(places, p, f) {
+			s := spot{p, i, sortOf(f.Name)}
+			place := foldPlace(placeOf(p, f.Name))
+			confidence, tainted := places[place]
+			if s.sort == paramField {
+				c, named := places[detect.Place{Kind: detect.InFileName, Part: p.Path}]
+				confidence, tainted = max(confidence, c), tainted || named
+			}
+			if !tainted {
 				continue
 			}
-			s := spot{p, i, sortOf(f.Name)}
-			t.spots = append(t.spots, s)
-			t.obstacle = cmp.Or(t.obstacle, t.inTheWay(m, s))
+			switch obstacle := t.inTheWay(m, s, counts); {
+			case obstacle == "":
+				t.spots = append(t.spots, s)
+			case confidence >= counts:
+				t.obstacle = cmp.Or(t.obstacle, obstacle)
+			default:
+				t.left[place] = true
+			}
 		}
 	})
-	if len(t.spots) == 0 {
+	if t.obstacle == "" && len(t.spots) == 0 {
 		t.obstacle = ObstacleNothing
+		if slices.ContainsFunc(findings, func(f detect.Finding) bool {
+			return f.Kind == detect.CPR && f.Place.Readable() && f.Address
+		}) {
+			t.obstacle = ObstacleAddress
+		}
 	}
 	return t
 }
 
-// speaksOf reports whether one of the places is in field f of part p.
-func speaksOf(places map[detect.Place]bool, p *mail.Part, f mail.Field) bool {
-	isParam := sortOf(f.Name) == paramField
-	for place := range places {
-		if place.Part != p.Path {
-			continue
-		}
-		if place.Kind == detect.InFileName && isParam || place.Kind != detect.InFileName && place.Name == placeOf(p, f.Name).Name {
-			return true
-		}
+// foldPlace makes places comparable: one for all file names of a part, and names of fields in one case.
+func foldPlace(p detect.Place) detect.Place {
+	if p.Kind == detect.InFileName {
+		p.Name = ""
 	}
-	return false
+	p.Name = strings.ToLower(p.Name)
+	return p
 }
 
 // inTheWay says why the field must stay as it is; empty: it may be changed.
-func (t tainted) inTheWay(m *mail.Message, s spot) string {
+func (t tainted) inTheWay(m *mail.Message, s spot, counts float64) string {
 	switch {
 	case s.sort == machineField:
 		return machineObstacle(s.part.Fields[s.index].Name)
@@ -90,13 +107,26 @@ func (t tainted) inTheWay(m *mail.Message, s spot) string {
 		return ObstacleSigned
 	case s.sort == paramField:
 		f := s.part.Fields[s.index]
+		place := placeOf(s.part, f.Name)
 		for _, p := range m.Params(f) {
-			if p.Name == "boundary" && !t.free(placeOf(s.part, f.Name), p.Value) {
+			if p.Name != "boundary" || t.free(place, p.Value) {
+				continue
+			}
+			if t.weight(place, p.Value) >= counts {
 				return ObstacleBoundary
 			}
+			t.left[foldPlace(place)] = true
 		}
 	}
 	return ""
+}
+
+// weight returns the highest confidence of a number in s.
+func (t tainted) weight(place detect.Place, s string) (w float64) {
+	for _, f := range detect.Find(detect.Text{Place: place, Content: s}, t.now) {
+		w = max(w, f.Confidence)
+	}
+	return w
 }
 
 // free reports whether no number stands in s.

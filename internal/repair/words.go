@@ -51,12 +51,13 @@ func shown(lines []line) (out []line) {
 		}
 		return 1
 	}
+	told := map[string]bool{}
 	for _, l := range lines {
 		copied := strings.EqualFold(l.label, "thread-topic") && slices.ContainsFunc(lines, func(s line) bool {
 			return s.isSubject() && strings.HasSuffix(s.text, l.text) // but for "Re: "
 		})
-		twice := slices.ContainsFunc(out, func(o line) bool { return o.String() == l.String() })
-		if !copied && !twice {
+		if !copied && !told[l.String()] {
+			told[l.String()] = true
 			out = append(out, l)
 		}
 	}
