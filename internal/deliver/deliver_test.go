@@ -9,7 +9,7 @@ import (
 func TestDelivers(t *testing.T) {
 	for name, offers := range map[string][]string{"pipelining": {"PIPELINING", "DSN", "SIZE 1000"}, "one by one": nil} {
 		t.Run(name, func(t *testing.T) {
-			p := &peer{t: t, offers: offers}
+			p := &peer{t: t, manners: manners{offers: offers}}
 			c := client(t, p.listen())
 			receipt, results := c.Attempt(t.Context(), job(level.None, "b@borger.example", "c@borger.example"))
 			if got, want := outcomes(results), "delivered 250 2.0.0, delivered 250 2.0.0"; got != want {

@@ -15,7 +15,7 @@ import (
 // connection where cleartext is enough (RFC 7435, opportunistic security): refusing would only make more mail wait.
 func (c *Client) open(ctx context.Context, t target, a netip.Addr, hop Hop, n need) (*session, *failure) {
 	s, fail := c.establish(ctx, t, a, hop, n, "")
-	if fail == nil || !fail.old || n.least > level.Cleartext || t.implicitTLS || hop.User != "" || ctx.Err() != nil {
+	if fail == nil || !fail.noTLS || n.least > level.Cleartext || t.implicitTLS || hop.User != "" || ctx.Err() != nil {
 		return s, fail
 	}
 	return c.establish(ctx, t, a, hop, n, fail.result.Text)
@@ -102,8 +102,8 @@ func (s *session) startTLS(t target, hop Hop, n need) *failure {
 func (s *session) noTLS(n need, r reply) *failure {
 	s.facts.Level = level.None
 	f := s.failed(stageTLS, r, nil)
-	f.old = r.code != 421 && s.ctx.Err() == nil
-	if f.old && n.least > level.Cleartext {
+	f.noTLS = r.code != 421 && s.ctx.Err() == nil
+	if f.noTLS && n.least > level.Cleartext {
 		f.result.Outcome = TooLow
 		f.result.Enhanced = "5.7.10"
 	}

@@ -55,7 +55,7 @@ type failure struct {
 	result  Result
 	receipt Receipt
 	final   bool // other hosts of the hop would not do better
-	old     bool // the hop answered STARTTLS, but no channel came of it
+	noTLS   bool // the hop offered TLS, but no channel came of it
 }
 
 // results repeats the failure for every recipient of j.

@@ -27,16 +27,21 @@ import (
 	"postvagt/internal/mail"
 )
 
-// peer is a strict SMTP server whose every answer a test can set. It fails the test itself when the client breaks the
-// protocol, and its record of what it took is the oracle.
-type peer struct {
-	t        testing.TB
+// manners are how a peer behaves.
+type manners struct {
 	offers   []string              // extension lines after EHLO
 	tls      *tls.Config           // nil: STARTTLS is unknown
 	implicit bool                  // TLS from the first byte
 	inject   string                // cleartext sent right after the reply to STARTTLS
-	answer   func(c string) string // reply to a command line, to "greeting", to "." for the end of data; "" as usual, "hang" none, "drop" hangs up
-	lenient  bool                  // cut-off dialogues are expected
+	answer   func(c string) string // reply to a command line, to "greeting", to "." for the end of data; "" as usual, hang, drop
+	lenient  bool                  // cut-off dialogues and bare line ends are expected
+}
+
+// peer is a strict SMTP server whose every answer a test can set. It fails the test itself when the client breaks the
+// protocol, and its record of what it took is the oracle.
+type peer struct {
+	t testing.TB
+	manners
 
 	mu    sync.Mutex
 	lines []string // every command line, with "tls:" before it when it came under TLS
@@ -103,7 +108,7 @@ type talk struct {
 	*peer
 	conn  net.Conn
 	r     *bufio.Reader
-	tls   bool
+	tls   bool // the connection is TLS by now
 	ehlo  bool
 	mail  bool
 	taken taken
@@ -136,7 +141,7 @@ func (p *peer) serve(conn net.Conn) {
 }
 
 func (t *talk) handshake() bool {
-	c := tls.Server(t.conn, t.peer.tls)
+	c := tls.Server(t.conn, t.manners.tls)
 	if c.Handshake() != nil {
 		return false
 	}
@@ -151,11 +156,19 @@ func (t *talk) reply(to, usual string) bool {
 }
 
 func (t *talk) replied(to, usual string) (code byte, ok bool) {
+	return t.send(t.choose(to, usual))
+}
+
+func (t *talk) choose(to, usual string) string {
 	if t.answer != nil {
 		if own := t.answer(to); own != "" {
-			usual = own
+			return own
 		}
 	}
+	return usual
+}
+
+func (t *talk) send(usual string) (code byte, ok bool) {
 	switch usual {
 	case hang:
 		io.Copy(io.Discard, t.r)
@@ -199,14 +212,14 @@ func (t *talk) command(line string) bool {
 	case "AUTH":
 		return t.reply(line, "235 2.7.0 welcome")
 	}
-	return t.reply(line, "500 5.5.1 what?")
+	return t.reply(line, "500 5.5.1 what?") // the answers of AUTH LOGIN come here too
 }
 
 func (t *talk) hello(line string) bool {
 	lines := []string{"peer.example"}
 	if strings.HasPrefix(line, "EHLO") {
 		lines = append(lines, t.offers...)
-		if t.peer.tls != nil && !t.tls {
+		if t.manners.tls != nil && !t.tls {
 			lines = append(lines, "STARTTLS")
 		}
 	}
@@ -224,7 +237,7 @@ func (t *talk) hello(line string) bool {
 }
 
 func (t *talk) startTLS() bool {
-	if t.peer.tls == nil {
+	if t.manners.tls == nil {
 		t.t.Error("peer: STARTTLS was not offered")
 	}
 	code, ok := t.replied("STARTTLS", "220 2.0.0 go on"+t.inject)
@@ -283,21 +296,14 @@ func (t *talk) data() bool {
 	took := t.taken
 	took.data = data.String()
 	t.mail, t.taken = false, taken{}
-	record := func() {
+	reply := t.choose(".", "250 2.0.0 taken as 1")
+	if reply[0] == '2' || reply == hang || reply == drop { // taken, though the client may not be told
 		t.mu.Lock()
-		t.peer.taken = append(t.peer.taken, took)
+		t.peer.taken = append(t.peer.taken, took) // before the reply, as a server that keeps law 1 does
 		t.mu.Unlock()
 	}
-	if t.answer != nil {
-		if own := t.answer("."); own != "" && own[0] != '2' {
-			if own == hang || own == drop {
-				record() // taken, but the client is not told
-			}
-			return t.reply(".", own)
-		}
-	}
-	record() // before the reply, as a server that keeps law 1 does
-	return t.reply(".", "250 2.0.0 taken as 1")
+	_, ok = t.send(reply)
+	return ok
 }
 
 // resolver is a Resolver of maps.

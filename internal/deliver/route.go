@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/miekg/dns"
 	"golang.org/x/net/idna"
 )
 
@@ -96,7 +97,7 @@ func (c *Client) targets(ctx context.Context, hop Hop) ([]target, *failure) {
 		}
 		return []target{{name: a.String(), host: a.String(), port: "25", fromMX: true}}, nil
 	}
-	domain, err := idna.Lookup.ToASCII(strings.TrimSuffix(hop.Domain, "."))
+	domain, err := asciiDomain(strings.TrimSuffix(hop.Domain, "."))
 	if err != nil {
 		return nil, noRoute(hop.Domain, Refused, "5.1.2", "the domain name is not valid")
 	}
@@ -118,6 +119,21 @@ func (c *Client) targets(ctx context.Context, hop Hop) ([]target, *failure) {
 	return targets, nil
 }
 
+// asciiDomain is a domain name as DNS knows it (RFC 5891). A name in ASCII is not judged by the rules for others: names with
+// an underscore do receive mail.
+func asciiDomain(name string) (string, error) {
+	if !ascii(name) {
+		var err error
+		if name, err = idna.Lookup.ToASCII(name); err != nil {
+			return "", err
+		}
+	}
+	if _, ok := dns.IsDomainName(name); !ok || name == "" || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+		return "", errors.New("not a domain name")
+	}
+	return strings.ToLower(name), nil
+}
+
 func noRoute(domain string, o Outcome, enhanced, why string) *failure {
 	return &failure{at: stageRoute, final: true, receipt: Receipt{Hop: tidy(domain)}, result: Result{
 		Outcome: o, Enhanced: enhanced, Text: tidy(domain + ": " + why)}}
@@ -130,8 +146,8 @@ func smartHost(hop Hop) target {
 		host, port = strings.Trim(hop.SmartHost, "[]"), "25"
 	}
 	t := target{name: host, host: host, port: port, implicitTLS: port == "465"}
-	if ascii, err := idna.Lookup.ToASCII(host); err == nil && ascii != "" {
-		t.name, t.host = ascii, ascii
+	if name, err := asciiDomain(host); err == nil {
+		t.name, t.host = name, name
 	}
 	if hop.TLSName != "" {
 		t.name = hop.TLSName
@@ -139,8 +155,8 @@ func smartHost(hop Hop) target {
 	return t
 }
 
-// addresses finds a target's addresses. A smart host of the authority may be known to this machine only (its hosts file,
-// its search list), so the system's own resolver is asked unless another was given.
+// addresses finds a target's addresses. A smart host may be known to this machine only (its hosts file, its search
+// list), so the system's own resolver is asked for it, unless the Resolver is not the real one.
 func (c *Client) addresses(ctx context.Context, t target) ([]netip.Addr, error) {
 	if a, err := netip.ParseAddr(t.host); err == nil {
 		return []netip.Addr{a}, nil

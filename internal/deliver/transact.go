@@ -83,20 +83,35 @@ func (j *Job) size() int64 { return max(j.Size, int64(len(j.Head)+len(j.Body))) 
 
 // wantsUTF8 reports whether the transaction needs SMTPUTF8: for the message, or for an address.
 func (j *Job) wantsUTF8() bool {
-	if j.UTF8 || !ascii(j.Sender) {
+	if j.UTF8 || !ascii(spoken(j.Sender)) {
 		return true
 	}
 	for i := range j.Recipients {
-		if !ascii(j.Recipients[i].Address) {
+		if !ascii(spoken(j.Recipients[i].Address)) {
 			return true
 		}
 	}
 	return false
 }
 
-func ascii(a mail.Address) bool {
-	for i := range len(a) {
-		if a[i] >= 0x80 {
+// spoken is the address as it goes on the wire: a domain with other than ASCII letters in its ASCII form (RFC 5890),
+// which every hop understands, so that only a local part asks for SMTPUTF8.
+func spoken(a mail.Address) string {
+	s := string(a)
+	if ascii(s) {
+		return s
+	}
+	at := strings.LastIndexByte(s, '@')
+	domain, err := asciiDomain(s[at+1:])
+	if err != nil {
+		return s
+	}
+	return s[:at+1] + domain
+}
+
+func ascii(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
 			return false
 		}
 	}
@@ -113,7 +128,7 @@ type transaction struct {
 
 // maxGroup bounds the bytes sent before their replies are read (RFC 2920, section 3.1: a client must not let both
 // ends block on writing).
-const maxGroup = 4000
+const maxGroup = 3000
 
 // envelope sends MAIL, the RCPTs and DATA, in groups where the hop pipelines, and reads every reply. It returns true
 // when the hop waits for the message and at least one recipient is open.
@@ -206,7 +221,7 @@ func (t *transaction) group(next int) int {
 func (t *transaction) mail() {
 	w, j := &t.w, t.job
 	w.add("MAIL FROM:<")
-	w.add(string(j.Sender))
+	w.add(spoken(j.Sender))
 	w.add(">")
 	if t.offers.size {
 		w.add(" SIZE=")
@@ -229,7 +244,7 @@ func (t *transaction) mail() {
 
 func (t *transaction) rcpt(r *Recipient) {
 	t.w.add("RCPT TO:<")
-	t.w.add(string(r.Address))
+	t.w.add(spoken(r.Address))
 	t.w.add(">")
 	if t.offers.dsn {
 		t.param(" NOTIFY=", r.Notify)
