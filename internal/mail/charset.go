@@ -53,6 +53,9 @@ func decodeCharset(charset, s string) (text string, known, clean bool) {
 	if !wide && !shifts(name) && isASCII(s) {
 		return s, true, true
 	}
+	if e == charmap.Windows1252 { // what most 8-bit mail is, iso-8859-1 included
+		return fromWindows1252(s), true, true
+	}
 	text, err := e.NewDecoder().String(s)
 	if err != nil {
 		return mixedUTF8(s), true, false
@@ -161,6 +164,18 @@ func validButEnd(s string) bool {
 }
 
 func windows1252(b byte) rune { return charmap.Windows1252.DecodeByte(b) }
+
+func fromWindows1252(s string) string {
+	b := make([]byte, 0, len(s)+len(s)/8)
+	for i := range len(s) {
+		if s[i] < utf8.RuneSelf {
+			b = append(b, s[i])
+		} else {
+			b = utf8.AppendRune(b, windows1252(s[i]))
+		}
+	}
+	return string(b)
+}
 
 func isASCII(s string) bool {
 	for ; len(s) >= 8; s = s[8:] {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"golang.org/x/text/encoding/charmap"
 )
 
 func part(head, body string) (*Message, *Part) {
@@ -142,6 +144,18 @@ func TestText(t *testing.T) {
 		if got != tt.want || kind != tt.defect || len(defects) > 1 {
 			t.Errorf("%s %q: got %q %v, want %q %q", tt.charset, tt.body, got, defects, tt.want, tt.defect)
 		}
+	}
+}
+
+// TestWindows1252: the short way is the long one.
+func TestWindows1252(t *testing.T) {
+	var all []byte
+	for i := range 256 {
+		all = append(all, byte(i))
+	}
+	want, err := charmap.Windows1252.NewDecoder().Bytes(all)
+	if got := fromWindows1252(string(all)); err != nil || got != string(want) {
+		t.Errorf("got %q, want %q, %v", got, want, err)
 	}
 }
 

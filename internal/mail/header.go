@@ -125,8 +125,8 @@ func onceBit(name string) uint32 {
 func (w *walker) describe(p *Part, defaultType string) {
 	p.MediaType, p.Encoding = defaultType, "7bit"
 	var seen uint32
-	var typeValue, encodingValue, typeName, dispName string
-	twice, differ := false, false
+	var typeName, dispName string
+	twice := false
 	for _, f := range p.Fields {
 		bit := onceBit(f.Name)
 		if bit == 0 {
@@ -134,20 +134,16 @@ func (w *walker) describe(p *Part, defaultType string) {
 		}
 		if seen&bit != 0 {
 			twice = true
-			differ = differ || bit == ctBit && w.m.Unfolded(f) != typeValue ||
-				bit == cteBit && w.m.Unfolded(f) != encodingValue
 			continue
 		}
 		seen |= bit
 		switch bit {
 		case ctBit:
-			typeValue = w.m.Unfolded(f)
 			t, params := parseParams(string(w.m.Bytes(f.Value)))
 			p.MediaType = mediaType(t, defaultType)
 			p.Params = paramMap(params)
 			typeName = p.Params["name"]
 		case cteBit:
-			encodingValue = w.m.Unfolded(f)
 			if p.Encoding = encodingName(string(w.m.Bytes(f.Value))); !knownEncoding(p.Encoding) {
 				w.defect(p, DefectEncoding)
 			}
@@ -162,9 +158,6 @@ func (w *walker) describe(p *Part, defaultType string) {
 	}
 	if twice {
 		w.defect(p, DefectDuplicate)
-	}
-	if differ { // readers differ in which of them they believe
-		w.defect(p, DefectAmbiguous)
 	}
 }
 

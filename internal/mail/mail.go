@@ -55,7 +55,6 @@ const (
 	DefectBareLineEnd  DefectKind = "bare CR or LF"
 	DefectNUL          DefectKind = "NUL byte"
 	DefectDecodedLimit DefectKind = "decoded content larger than the limit"
-	DefectAmbiguous    DefectKind = "content described in two ways" // two Content-Types or transfer encodings that differ
 	DefectNearBoundary DefectKind = "line that some readers take for a boundary"
 	DefectBadCharset   DefectKind = "text does not follow its character set"
 )
