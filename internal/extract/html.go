@@ -1,6 +1,7 @@
 package extract
 
 import (
+	"bytes"
 	"strings"
 
 	"golang.org/x/net/html"
@@ -59,12 +60,42 @@ func (e *extractor) xml(content string, place detect.Place) {
 	}
 }
 
+// mostToken bounds one token of mark-up in bytes: the tokenizer holds several copies of what it reads.
+const mostToken = 1 << 20
+
+// read takes all of content. A token over mostToken is taken as the text it is, and reading goes on behind it.
 func (p *page) read(content string) {
-	z := html.NewTokenizer(strings.NewReader(content))
-	for {
-		switch z.Next() {
-		case html.ErrorToken:
+	p.visible.Grow(len(content) / 4)
+	for content != "" {
+		n := p.tokens(content)
+		if content = content[n:]; content == "" {
 			return
+		}
+		n = min(len(content), mostToken)
+		if i := strings.IndexAny(content[n:], "\n>"); i >= 0 { // not within a number
+			n += i + 1
+		}
+		p.hidden.WriteByte('\n')
+		p.hidden.WriteString(html.UnescapeString(content[:n]))
+		p.hidden.WriteByte('\n')
+		content = content[n:]
+	}
+}
+
+// tokens takes the tokens of content and returns how many bytes they are: all, unless one is too large.
+func (p *page) tokens(content string) (taken int) {
+	z := html.NewTokenizer(strings.NewReader(content))
+	z.SetMaxBuf(mostToken)
+	for {
+		t := z.Next()
+		if t == html.ErrorToken {
+			if z.Err() != html.ErrBufferExceeded {
+				return len(content)
+			}
+			return taken
+		}
+		taken += len(z.Raw())
+		switch t {
 		case html.TextToken:
 			p.out().Write(z.Text())
 		case html.CommentToken, html.DoctypeToken:
@@ -75,7 +106,7 @@ func (p *page) read(content string) {
 			p.open(z, true)
 		case html.EndTagToken:
 			name, _ := z.TagName()
-			p.close(string(name))
+			p.close(name)
 		}
 	}
 }
@@ -105,29 +136,32 @@ func (p *page) comment(s string) {
 func (p *page) open(z *html.Tokenizer, single bool) {
 	raw, more := z.TagName()
 	a := atom.Lookup(raw)
-	name := a.String()
-	if a == 0 {
-		name = string(raw)
-	}
 	p.separate(a)
+	nested := p.hiding != "" && p.hiding == string(raw)
 	hides := hiding[a]
+	var name string
+	if p.hiding == "" { // raw is the tokenizer's: gone with the first attribute
+		if name = a.String(); a == 0 {
+			name = string(raw)
+		}
+	}
 	for more {
 		var key, value []byte
 		key, value, more = z.TagAttr()
-		hides = p.attribute(string(key), string(value)) || hides
+		hides = p.attribute(key, value) || hides
 	}
 	switch {
 	case void[a] || a == 0 && single:
 	case p.hiding == "" && hides:
 		p.hiding, p.depth = name, 1
-	case p.hiding == name:
+	case nested:
 		p.depth++
 	}
 }
 
-func (p *page) close(name string) {
-	a := atom.Lookup([]byte(name))
-	if p.hiding != "" && p.hiding == name {
+func (p *page) close(name []byte) {
+	a := atom.Lookup(name)
+	if p.hiding != "" && p.hiding == string(name) {
 		if p.depth--; p.depth <= 0 {
 			p.hiding = ""
 		}
@@ -143,61 +177,85 @@ func (p *page) separate(a atom.Atom) {
 }
 
 // attribute takes an attribute and reports whether it hides its element.
-func (p *page) attribute(key, value string) bool {
-	switch key {
+func (p *page) attribute(key, value []byte) bool {
+	switch string(key) {
 	case "hidden":
 		return true
 	case "style":
-		if value != "" && hidesByStyle(value) {
-			return true
-		}
-		return false
+		return len(value) > 0 && hidesByStyle(value)
 	case "type":
-		return strings.EqualFold(value, "hidden")
-	case "width", "height", "border", "cellpadding", "cellspacing", "align", "valign", "bgcolor", "color", "size", "face", "class", "dir", "lang",
-		"colspan", "rowspan", "target", "rel":
-		if len(value) < 8 {
-			return false
-		}
+		return strings.EqualFold(string(value), "hidden")
 	}
 	b := &p.hidden
-	if machineMade[key] {
+	if machineMade[string(key)] {
 		b = &p.machine
 	}
-	if value != "" {
+	if digits(value) {
 		b.WriteByte('\n')
-		b.WriteString(value)
-		if plain := unpercent(value); plain != value {
+		b.Write(value)
+		if bytes.IndexByte(value, '%') >= 0 {
 			b.WriteByte('\n')
-			b.WriteString(plain)
+			b.WriteString(unpercent(string(value)))
 		}
 		b.WriteByte('\n')
 	}
-	if strings.ContainsAny(key, "0123456789") {
-		b.WriteString(key)
+	if digits(key) {
+		b.Write(key)
 		b.WriteByte('\n')
 	}
 	return false
 }
 
-// hidesByStyle reports whether a style attribute hides its element from the reader.
-func hidesByStyle(style string) bool {
-	style = strings.ToLower(strings.Map(func(r rune) rune {
-		if r == ' ' || r == '\t' || r == '\r' || r == '\n' {
-			return -1
-		}
-		return r
-	}, style))
-	for _, s := range []string{"display:none", "visibility:hidden", "font-size:0", "opacity:0", "mso-hide:all", "max-height:0", "line-height:0"} {
-		i := strings.Index(style, s)
-		if i < 0 {
-			continue
-		}
-		if !strings.HasSuffix(s, "0") || i+len(s) == len(style) || style[i+len(s)] == ';' || strings.HasPrefix(style[i+len(s):], "p") {
-			return true
+// digits reports whether b holds so much that could be digits that it is worth keeping: most attributes do not.
+func digits(b []byte) bool {
+	n := 0
+	for _, c := range b {
+		if c >= '0' && c <= '9' || c >= 0x80 {
+			if n++; n == 10 {
+				return true
+			}
 		}
 	}
 	return false
+}
+
+// hidesByStyle reports whether a style attribute hides its element from the reader.
+func hidesByStyle(value []byte) bool {
+	var buf [128]byte
+	style := buf[:0] // lower case, without blanks
+	for _, c := range value {
+		switch {
+		case c == ' ' || c == '\t' || c == '\r' || c == '\n':
+		case c >= 'A' && c <= 'Z':
+			style = append(style, c+'a'-'A')
+		default:
+			style = append(style, c)
+		}
+	}
+	for _, s := range hidingStyles {
+		rest := style
+		for {
+			i := bytes.Index(rest, s)
+			if i < 0 {
+				break
+			}
+			rest = rest[i+len(s):]
+			if s[len(s)-1] != '0' || zero(rest) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// hidingStyles are the declarations that leave nothing to see; of those that end in 0, zero has the last word.
+var hidingStyles = [][]byte{[]byte("display:none"), []byte("visibility:hidden"), []byte("mso-hide:all"), []byte("font-size:0"), []byte("opacity:0"),
+	[]byte("max-height:0"), []byte("line-height:0")}
+
+// zero reports whether a figure that began with 0 is nothing, given what follows.
+func zero(rest []byte) bool {
+	rest = bytes.TrimLeft(rest, ".0")
+	return len(rest) == 0 || rest[0] < '0' || rest[0] > '9'
 }
 
 // hiding are the elements whose text is not shown.
