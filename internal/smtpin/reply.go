@@ -88,7 +88,7 @@ func cleanText(text string, utf8OK bool) string {
 		b.WriteString(s)
 		width += len(s)
 	}
-	return strings.TrimRight(b.String(), " \n")
+	return strings.Trim(b.String(), " \n")
 }
 
 // asciiFor spells out what Danish texts are full of for clients that read ASCII only.
