@@ -96,58 +96,74 @@ func declaredOther(j *job, p *mail.Part) bool {
 	return len(is) > 1 || len(indexes(p, "content-transfer-encoding")) > 1 || !strings.HasPrefix(v, p.MediaType)
 }
 
-// textWriter writes into plain text.
+// textWriter writes into plain text, in the part's own charset where that can hold the lines.
 func (j *job) textWriter(p *mail.Part, body, content []byte) func() {
 	block := asText(j.o, j.lines, strings.EqualFold(p.Params["format"], "flowed"), j.eol)
-	charset := strings.ToLower(p.Params["charset"])
-	inCharset, ok := encodeIn(charset, block)
-	recharset := ""
-	if !ok { // us-ascii, or nothing said
-		switch {
-		case utf8.Valid(content) && asciiCharset(charset):
-			inCharset, recharset = []byte(block), "utf-8"
-		case asciiCharset(charset):
-			if inCharset, ok = encodeIn("windows-1252", block); !ok { // as package mail reads it
-				return nil
-			}
-		default:
-			return nil
-		}
-	}
-	at := 0
+	charset := p.Params["charset"]
+	bom := 0
 	if bytes.HasPrefix(content, []byte("\xEF\xBB\xBF")) {
-		at = 3
+		bom = 3
 	}
-	written := func(b []byte, encoding string) func() {
-		return func() {
-			j.bodies[p] = b
-			j.describe(p, recharset, encoding)
+	if b, ok := encodeIn(charset, block); ok {
+		return j.inserter(p, body, content, b, bom, "")
+	}
+	if asciiCharset(charset) {
+		if utf8.Valid(content) {
+			return j.inserter(p, body, content, []byte(block), bom, "utf-8")
 		}
+		if b, ok := encodeIn("windows-1252", block); ok { // which package mail takes it for, and most readers do
+			return j.inserter(p, body, content, b, 0, "")
+		}
+		return nil
 	}
+	text, ok := inUTF8(charset, content)
+	if !ok {
+		return nil
+	}
+	// The charset cannot hold the lines: the part becomes UTF-8 as a whole, since a letter in a second part behind
+	// them is an attachment to some mail programs.
+	all := append([]byte(block), text...)
+	if p.Encoding == "base64" {
+		return j.newBody(p, base64Lines(all, j.eol), "utf-8", "")
+	}
+	return j.newBody(p, quotedPrintable(all, j.eol), "utf-8", "quoted-printable")
+}
+
+// inserter puts b into the body at the decoded content's offset at, in the part's transfer encoding.
+func (j *job) inserter(p *mail.Part, body, content, b []byte, at int, charset string) func() {
 	switch p.Encoding {
 	case "7bit", "8bit", "binary":
-		fits := p.Encoding != "7bit" || isASCII(inCharset) || !isASCII(content)
-		if !fits || longLine(inCharset) {
-			return written(quotedPrintable(spliced(content, at, inCharset), j.eol), "quoted-printable")
+		fits := p.Encoding != "7bit" || isASCII(b) || !isASCII(content)
+		if !fits || longLine(b) {
+			return j.newBody(p, quotedPrintable(spliced(content, at, b), j.eol), charset, "quoted-printable")
 		}
-		return written(spliced(body, at, inCharset), "")
+		return j.newBody(p, spliced(body, at, b), charset, "")
 	case "quoted-printable":
-		if at > 0 {
+		rawAt, ok := quotedOffset(body, at)
+		if !ok {
 			return nil
 		}
-		return written(spliced(body, 0, quotedPrintable(inCharset, j.eol)), "")
+		return j.newBody(p, spliced(body, rawAt, quotedPrintable(b, j.eol)), charset, "")
 	case "base64":
 		if at > 0 {
-			return written(base64Lines(spliced(content, at, inCharset), j.eol), "")
+			return j.newBody(p, base64Lines(spliced(content, at, b), j.eol), charset, "")
 		}
 		// Filled up to a multiple of three bytes the lines end on a whole group of base64 (RFC 2045, section 6.8), so
 		// that what follows need not be encoded anew.
-		for len(inCharset)%3 != 0 {
-			inCharset = append(inCharset, j.eol...)
+		for len(b)%3 != 0 {
+			b = append(b, j.eol...)
 		}
-		return written(spliced(body, 0, base64Lines(inCharset, j.eol)), "")
+		return j.newBody(p, spliced(body, 0, base64Lines(b, j.eol)), charset, "")
 	}
 	return nil
+}
+
+// newBody gives a part a new body, with the charset and the transfer encoding it has (empty: as before).
+func (j *job) newBody(p *mail.Part, body []byte, charset, encoding string) func() {
+	return func() {
+		j.bodies[p] = body
+		j.describe(p, charset, encoding)
+	}
 }
 
 // htmlWriter writes into HTML, behind the body's opening tag.
@@ -157,31 +173,10 @@ func (j *job) htmlWriter(p *mail.Part, body, content []byte) func() {
 	if at > 0 && content[at-1] != '\n' {
 		block = append([]byte(j.eol), block...)
 	}
-	written := func(b []byte, encoding string) func() {
-		return func() {
-			j.bodies[p] = b
-			j.describe(p, "", encoding)
-		}
-	}
-	switch p.Encoding {
-	case "7bit", "8bit", "binary":
-		if longLine(block) {
-			return written(quotedPrintable(spliced(content, at, block), j.eol), "quoted-printable")
-		}
-		return written(spliced(body, at, block), "")
-	case "quoted-printable":
-		rawAt, ok := quotedOffset(body, at)
-		if !ok {
-			return nil
-		}
-		return written(spliced(body, rawAt, quotedPrintable(block, j.eol)), "")
-	case "base64":
-		return written(base64Lines(spliced(content, at, block), j.eol), "")
-	}
-	return nil
+	return j.inserter(p, body, content, block, at, "")
 }
 
-// describe gives a part the charset and the transfer encoding its body now has (empty: as before).
+// describe says of a part what its body now is (empty: as before).
 func (j *job) describe(p *mail.Part, charset, encoding string) {
 	if (charset != "" || encoding != "") && p.Parent == nil {
 		j.needVersion()
@@ -259,7 +254,7 @@ func (j *job) wrap() {
 		if strings.HasPrefix(strings.ToLower(strings.TrimSpace(f.Name)), "content-") {
 			b := j.field(root, i)
 			inner = append(inner, b...)
-			if len(b) > 0 && b[len(b)-1] != '\n' {
+			if len(b) > 0 && b[len(b)-1] != '\n' && b[len(b)-1] != '\r' {
 				inner = append(inner, j.eol...)
 			}
 			j.setField(root, i, nil)

@@ -39,13 +39,36 @@ func knownCharset(cs string) bool {
 
 // charsetOf returns the charset by its strict meaning where the register of IANA has one.
 func charsetOf(cs string) encoding.Encoding {
-	if e, err := ianaindex.MIME.Encoding(cs); err == nil && e != nil {
-		return e
-	}
-	if e, err := htmlindex.Get(cs); err == nil {
-		return e
+	cs = strings.ToLower(strings.TrimSpace(cs))
+	for _, name := range []string{cs, strings.NewReplacer("_", "-", "iso8859", "iso-8859", "win1252", "windows-1252").Replace(cs)} {
+		if e, err := ianaindex.MIME.Encoding(name); err == nil && e != nil {
+			return e
+		}
+		if e, err := htmlindex.Get(name); err == nil {
+			return e
+		}
 	}
 	return nil
+}
+
+// inUTF8 returns b, text in the charset, as UTF-8; not ok: it would not be the same text again.
+func inUTF8(cs string, b []byte) ([]byte, bool) {
+	if strings.HasPrefix(strings.ToLower(cs), "iso-2022") { // a text can be written there in many ways
+		return nil, false
+	}
+	e, err := htmlindex.Get(cs) // as mail programs read it: what says ISO-8859-1 is windows-1252
+	if err != nil {
+		e = charsetOf(cs)
+	}
+	if e == nil {
+		return nil, false
+	}
+	text, err := e.NewDecoder().Bytes(b)
+	if err != nil {
+		return nil, false
+	}
+	back, err := e.NewEncoder().Bytes(text)
+	return text, err == nil && bytes.Equal(back, b)
 }
 
 // encodeIn writes s in the charset; not ok: it cannot, or not so that it reads the same.

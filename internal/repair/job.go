@@ -105,7 +105,7 @@ func (j *job) addField(p *mail.Part, s string) {
 func (j *job) headEnd(p *mail.Part, bodyGrows bool) splice {
 	head := j.raw(p.Head)
 	var b []byte
-	cut := len(head) > 0 && head[len(head)-1] != '\n' // the message ends inside its header
+	cut := len(head) > 0 && head[len(head)-1] != '\n' && head[len(head)-1] != '\r' // the message ends inside its header
 	if n := len(p.Fields); n > 0 && p.Fields[n-1].Span.End == p.Head.End && len(j.field(p, n-1)) == 0 {
 		cut = false // …in a field that is taken out
 	}

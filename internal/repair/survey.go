@@ -223,16 +223,26 @@ func encrypted(m *mail.Message, p *mail.Part) bool {
 		return true
 	case "application/pkcs7-mime", "application/x-pkcs7-mime":
 		switch strings.ToLower(p.Params["smime-type"]) {
-		case "signed-data", "certs-only":
+		case "signed-data", "signed-receipt", "certs-only", "compressed-data":
 			return false
 		}
-		return true // enveloped-data, authEnveloped-data, or nothing said: then it is not ours to guess
+		return first(p) // enveloped-data, authEnveloped-data, or nothing said: then it is not ours to guess
 	case "text/plain", "text/html":
 		const armour = "-----BEGIN PGP MESSAGE-----"
 		text, _ := m.Text(p, textLimit)
-		return p.Disp != "attachment" && strings.Contains(text, armour)
+		return p.Disp != "attachment" && (strings.HasPrefix(text, armour) || strings.Contains(text, "\n"+armour))
 	}
 	return false
+}
+
+// first reports whether p is the body or begins it; anything further down is a file beside it.
+func first(p *mail.Part) bool {
+	for ; p.Parent != nil; p = p.Parent {
+		if p.Parent.Parts[0] != p {
+			return false
+		}
+	}
+	return true
 }
 
 // underSignature reports whether p's header is covered by a signature: RFC 1847, section 2.1, signs the whole part.
