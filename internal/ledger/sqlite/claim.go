@@ -35,9 +35,7 @@ func (t *tx) claim(now time.Time, c ledger.Claim) ([]ledger.Claimed, error) {
 		if err != nil {
 			return nil, err
 		}
-		rows, err := t.deliveries(context.Background(), "SELECT "+deliveryColumns+` FROM delivery AS d
-			WHERE d.message = ? AND d.state = 'queued' AND d.lane = ? AND d.body = ? AND d.due <= ? ORDER BY d.n`,
-			w.message, c.Lane, w.body, micros(now))
+		rows, err := t.deliveries(context.Background(), pieceQuery, w.message, c.Lane, w.body, micros(now))
 		if err != nil {
 			return nil, err
 		}
@@ -58,6 +56,10 @@ func (t *tx) claim(now time.Time, c ledger.Claim) ([]ledger.Claimed, error) {
 	}
 	return work.all, nil
 }
+
+// pieceQuery finds a message's due deliveries by the message; the plus signs keep SQLite from walking the lane instead.
+const pieceQuery = "SELECT " + deliveryColumns + ` FROM delivery AS d
+	WHERE d.message = ? AND +d.state = 'queued' AND +d.lane = ? AND d.body = ? AND +d.due <= ? ORDER BY d.n`
 
 // piece is one body of one message.
 type piece struct{ message, body int64 }
