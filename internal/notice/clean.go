@@ -20,6 +20,9 @@ var kinds = []ledger.TellKind{ledger.TellReturned, ledger.TellDelayed, ledger.Te
 
 var token = regexp.MustCompile(`^[a-z0-9]{1,40}$`)
 
+// port is what may stand after a host name or a bracketed address; Remote-MTA has no place for it.
+var port = regexp.MustCompile(`:[0-9]{1,5}$`)
+
 // check names what a notice cannot do without.
 func check(n Notice) error {
 	known := false
@@ -68,7 +71,7 @@ func cleanOriginal(o Original) Original {
 
 func cleanSubject(s Subject) Subject {
 	s.Recipient = safe(s.Recipient, 320)
-	s.Remote = hostName(s.Remote)
+	s.Remote = hostName(port.ReplaceAllString(s.Remote, ""))
 	s.Said = safe(s.Said, 500)
 	s.Verdict.Rule = safe(s.Verdict.Rule, 100)
 	s.Verdict.Reason = policy.Reason(safe(string(s.Verdict.Reason), 100))

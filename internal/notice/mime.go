@@ -94,7 +94,7 @@ func longest(s string) int {
 // encodedAlways writes encoded words of RFC 2047 also for ASCII, so that long words can be folded. In a phrase only
 // letters, digits and a few signs may stand unencoded (section 5, rule 3), so everything else is encoded everywhere.
 func encodedAlways(s string) string {
-	const open, closing, most = "=?utf-8?q?", "?=", 70
+	const open, closing, most = "=?utf-8?q?", "?=", 66
 	var b strings.Builder
 	word := open
 	for _, r := range s {
@@ -122,7 +122,8 @@ func encodedAlways(s string) string {
 // alternative writes the text and the HTML.
 func (m *mimeWriter) alternative(docs []document) {
 	b := "=_" + m.id + ".a"
-	m.line(`Content-Type: multipart/alternative; boundary="` + b + `"`)
+	m.line("Content-Type: multipart/alternative;")
+	m.line(` boundary="` + b + `"`)
 	m.line("Content-Language: " + docs[0].lang + ", " + docs[1].lang)
 	m.line("")
 	m.line("--" + b)

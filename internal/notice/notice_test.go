@@ -84,6 +84,7 @@ func samples() map[string]Notice {
 	n.About[0].Reached = level.Verified
 	all["delivered"] = n
 	repaired(all)
+	inbound(all)
 	ladder(all)
 	mixed(all)
 	return all
@@ -141,6 +142,33 @@ func repaired(all map[string]Notice) {
 	}
 	n.Message = Original{}
 	all["digest"] = n
+}
+
+// inbound is what failed, or was moved, on its way from outside to the authority's own people.
+func inbound(all map[string]Notice) {
+	n := held(policy.InsideRecipient)
+	n.Message.Direction, n.Message.Sender = policy.Inbound, "sagsbehandler@nabo.example"
+	n.About[0].Recipient, n.About[0].Verdict.Action, n.About[0].Places = "sagsbehandler@eksempel.example", policy.Send, subjectPlace()
+	n.Rung, n.To = 2, "sikkerhedsnet@eksempel.example"
+	all["held-inbound-broken-rung-2"] = n
+	n.About = []Subject{n.About[0]}
+	n.About[0].Problem, n.About[0].Code, n.About[0].Said, n.About[0].Remote = MailboxFull, 552, "quota", "post.eksempel.example:25"
+	n.Rung, n.To = 0, "sagsbehandler@nabo.example"
+	all["held-inbound-mailbox-full"] = n
+	n.Tells, n.Rung, n.To = ledger.TellReminder, 0, "postmester@eksempel.example"
+	all["reminder-inbound-mailbox-full"] = n
+
+	n = all["repaired-inbound"]
+	n.To = "sagsbehandler@nabo.example"
+	all["repaired-inbound-to-sender"] = n
+
+	n = failed(ledger.TellReturned, LevelTooLow)
+	n.About[0].Verdict = verdict(policy.Send, policy.ClassAllows, "matrix")
+	for i := range 14 {
+		n.About[0].Places = append(n.About[0].Places, Place{Place: detect.Place{Kind: detect.InAttachment, Name: fmt.Sprintf("skema-%d.txt", i/2)}, Kind: detect.CPR, Masked: fmt.Sprintf("%02d0170-••••", i+1)})
+	}
+	n.About[0].Places = append(n.About[0].Places, n.About[0].Places[0])
+	all["returned-level-too-low-many-places"] = n
 }
 
 func ladder(all map[string]Notice) {

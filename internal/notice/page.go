@@ -2,6 +2,7 @@ package notice
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	_ "time/tzdata" // notices tell Danish time on machines that have no zone files
@@ -17,6 +18,7 @@ type page struct {
 	Lang      string
 	Rung      int
 	Inbound   bool
+	ToSender  bool // the reader wrote the message
 	Authority string
 	Contact   string
 	Owner     string
@@ -105,6 +107,7 @@ func forOwner(k ledger.TellKind) bool { return k == ledger.TellReminder || k == 
 func newPage(n Notice, lang string) *page {
 	return &page{
 		Lang: lang, Rung: n.Rung, Inbound: n.Message.Direction == policy.Inbound,
+		ToSender:  n.Rung == 0 && strings.EqualFold(safe(string(n.To), 320), n.Message.Sender),
 		Authority: n.Authority, Contact: n.Contact, Owner: n.Owner, By: n.By, Why: n.Why,
 		Deadline: clock(n.Deadline, lang), Since: clock(n.Since, lang), At: clock(n.At, lang), Sent: clock(n.Message.AcceptedAt, lang),
 		ID: string(n.Message.ID), Sender: n.Message.Sender,
@@ -169,12 +172,8 @@ func newGroup(n Notice, s Subject, w *wording) (group, error) {
 	if g.Reached, err = w.run("reached", s.Reached.String()); err != nil {
 		return group{}, err
 	}
-	for _, pl := range s.Places {
-		t, err := w.run("place", pl)
-		if err != nil {
-			return group{}, err
-		}
-		g.Places = append(g.Places, flat(t, 400))
+	if g.Places, err = places(n.Tells, s, w); err != nil {
+		return group{}, err
 	}
 	if g.Cause, err = w.first(g, causes(n.Tells, s, "cause")...); err != nil {
 		return group{}, err
@@ -183,14 +182,75 @@ func newGroup(n Notice, s Subject, w *wording) (group, error) {
 	return g, err
 }
 
+// mostPlaces is how many places are named; what holds more is a list, and the reader knows which.
+const mostPlaces = 10
+
+// places says where something was found, each place once, in notices in which that is the reason.
+func places(k ledger.TellKind, s Subject, w *wording) ([]string, error) {
+	if !whyItIs(k, s) {
+		return nil, nil
+	}
+	var named []string
+	more := 0
+	for _, pl := range s.Places {
+		t, err := w.run("place", pl)
+		if err != nil {
+			return nil, err
+		}
+		switch t = flat(t, 400); {
+		case slices.Contains(named, t):
+		case len(named) == mostPlaces:
+			more++
+		default:
+			named = append(named, t)
+		}
+	}
+	if more > 0 {
+		t, err := w.run("places.more", more)
+		return append(named, t), err
+	}
+	return named, nil
+}
+
+// whyItIs reports whether what was found is why it happened.
+func whyItIs(k ledger.TellKind, s Subject) bool {
+	switch k {
+	case ledger.TellReturned, ledger.TellDelayed:
+		return byPolicy(s) || s.Problem == LevelTooLow
+	case ledger.TellHeld, ledger.TellReminder, ledger.TellEscalated:
+		return !s.broken()
+	case ledger.TellRepaired, ledger.TellDigest:
+		return true
+	}
+	return false
+}
+
+func byPolicy(s Subject) bool { return s.Problem == ByPolicy || s.Problem == "" }
+
+// broken tells what is held because it failed on its way from what the policy held.
+func (s Subject) broken() bool {
+	return s.Verdict.Action == policy.Send || s.Verdict.Action == policy.Repair
+}
+
 // causes lists the templates that may say why (or what to do), the most fitting first.
 func causes(k ledger.TellKind, s Subject, what string) []string {
 	prefix := string(k) + "." + what
-	if k == ledger.TellWithdrawn || k == ledger.TellReleased || k == ledger.TellDelivered || k == ledger.TellRepaired || k == ledger.TellDigest {
-		return []string{prefix}
-	}
-	if k == ledger.TellReturned && (s.Problem == ByPolicy || s.Problem == "") || k == ledger.TellHeld || forOwner(k) {
-		return []string{prefix + "." + string(s.Verdict.Reason), prefix}
+	switch k {
+	case ledger.TellReturned:
+		if byPolicy(s) {
+			return []string{prefix + "." + string(s.Verdict.Reason), prefix}
+		}
+	case ledger.TellHeld, ledger.TellReminder, ledger.TellEscalated:
+		if !s.broken() {
+			return []string{"held." + what + "." + string(s.Verdict.Reason), "held." + what}
+		}
+		if what == "cause" {
+			return []string{"returned.cause." + string(s.Problem), "held.cause.broken"}
+		}
+		return []string{"held.advice.broken"} // it is not lost, so nobody need send it again
+	case ledger.TellDelayed:
+	default:
+		return nil // what happened is the cause
 	}
 	return []string{prefix + "." + string(s.Problem), prefix}
 }
