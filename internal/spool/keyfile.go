@@ -118,7 +118,7 @@ func parseLine(line string) (key, error) {
 		return key{}, errors.New("the key is not 32 bytes in base64")
 	}
 	created, err := time.Parse(time.RFC3339, fields[3])
-	if err != nil {
+	if year := created.UTC().Year(); err != nil || year < 1970 || year > 9999 {
 		return key{}, errors.New("the time is not like 2026-01-31T12:00:00Z")
 	}
 	k, err := newKey(secret, created)
