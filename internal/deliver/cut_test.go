@@ -3,7 +3,6 @@ package deliver
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"testing"
 	"time"
@@ -122,7 +121,7 @@ func cutAt(t *testing.T, m manners, roots string, how cut) Outcome {
 	p.wg.Wait()
 	oracle(t, p, results)
 	if t.Failed() {
-		t.Fatal(fmt.Sprintf("cut at out %d, in %d, swallow %v", how.out, how.in, how.swallow))
+		t.Fatalf("cut at out %d, in %d, swallow %v", how.out, how.in, how.swallow)
 	}
 	return results[0].Outcome
 }
