@@ -69,16 +69,24 @@ func quote(s string) string {
 
 // didYouMean is a hint naming the word nearest to got, or all of them when none is near.
 func didYouMean(got string, words []string) string {
+	if near := nearest(got, words); near != "" {
+		return "did you mean " + strconv.Quote(near) + "?"
+	}
+	return "known here: " + strings.Join(words, ", ")
+}
+
+// nearest is the word most like got; "" when none is like it.
+func nearest(got string, words []string) string {
+	if len(got) > 100 {
+		return ""
+	}
 	best, least := "", len(got)/3+2
 	for _, w := range words {
 		if d := distance(strings.ToLower(got), w); d < least {
 			best, least = w, d
 		}
 	}
-	if best != "" {
-		return "did you mean " + strconv.Quote(best) + "?"
-	}
-	return "known here: " + strings.Join(words, ", ")
+	return best
 }
 
 // distance is the number of letters to insert, delete, replace or swap with a neighbour to make b of a.

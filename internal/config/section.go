@@ -37,14 +37,15 @@ func (r *reader) warn(line int, format string, args ...any) {
 
 // section reads one mapping by the field table: its keys, their defaults, what is missing.
 type section struct {
-	r    *reader
-	n    *node  // nil: not given, so all defaults hold
-	path string // in the field table: "", "authorities[]", "authorities[].held"
+	r     *reader
+	n     *node           // nil: not given, so all defaults hold
+	path  string          // in the field table: "", "authorities[]", "authorities[].held"
+	meant map[string]bool // keys that unknown ones were taken for: they are misspelt, not missing
 }
 
 // section checks that n is a mapping with known keys, each once.
 func (r *reader) section(n *node, path string) section {
-	s := section{r, n, path}
+	s := section{r: r, n: n, path: path, meant: map[string]bool{}}
 	if n == nil {
 		return s
 	}
@@ -61,6 +62,7 @@ func (r *reader) section(n *node, path string) section {
 		}
 		seen[p.key] = p.line
 		if _, ok := fieldAt(join(path, p.key)); !ok {
+			s.meant[nearest(p.key, known)] = true
 			r.mistake(p.line, fmt.Sprintf("unknown key %s in %s", quote(p.key), nameOf(path)), "a setting that nobody reads protects nobody", didYouMean(p.key, known))
 		}
 	}
@@ -82,7 +84,7 @@ func (s section) child(key string) *node {
 		s.r.mistake(n.line, nameOf(f.Path)+" is empty", "", "give it a value, or remove the line for the default")
 		return f.defaultNode()
 	}
-	if n == nil && f.Required && s.n != nil { // where the section itself is missing, that was told
+	if n == nil && f.Required && s.n != nil && !s.meant[key] { // where the section itself is missing, that was told
 		s.missing(f)
 	}
 	if n == nil {
