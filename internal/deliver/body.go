@@ -132,31 +132,22 @@ func ended(head, body []byte) bool {
 // or LF counts as a line too: the intake refuses these, but should one come this far, no hop that is less strict about
 // line ends shall see an end of data inside a message.
 func (s *session) stuff(p []byte) error {
-	lf, cr := dotAfter(p, 0, '\n'), dotAfter(p, 0, '\r')
-	start := 0
-	for lf < len(p) || cr < len(p) {
-		at := min(lf, cr)
+	start := 0 // what of p has been put
+	for at := 0; ; at++ {
+		next := bytes.IndexByte(p[at:], '.')
+		if next < 0 {
+			return s.put(p[start:])
+		}
+		at += next
+		if at == 0 || p[at-1] != '\n' && p[at-1] != '\r' {
+			continue // the first byte of p is sendMessage's to judge
+		}
 		if err := s.put(p[start:at]); err != nil {
 			return err
 		}
 		s.w.add(".")
 		start = at
-		if lf == at {
-			lf = dotAfter(p, at, '\n')
-		} else {
-			cr = dotAfter(p, at, '\r')
-		}
 	}
-	return s.put(p[start:])
-}
-
-// dotAfter returns the index of the first dot at or after from that follows the byte before; len(p) when there is none.
-func dotAfter(p []byte, from int, before byte) int {
-	i := bytes.Index(p[from:], []byte{before, '.'})
-	if i < 0 {
-		return len(p)
-	}
-	return from + i + 1
 }
 
 // put hands p on, flushing as needed, each block under its own deadline (RFC 5321, section 4.5.3.2.5).
