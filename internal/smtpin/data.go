@@ -7,11 +7,12 @@ import (
 )
 
 const (
-	firstBuffer = 16 << 10 // what a message of unannounced size starts with
-	trustedSize = 1 << 20  // how far SIZE= is believed before the bytes are there
-	readSize    = 64 << 10 // at most in one read
-	bufferSlack = 4 << 10  // room beyond MaxSize for the end of data
-	dropBuffer  = 16 << 10 // what is left of the buffer while a refused message is read to its end
+	firstBuffer = 8 << 10   // what a message of unannounced size starts with at least,
+	usualBuffer = 128 << 10 // and at most
+	trustedSize = 1 << 20   // how far SIZE= is believed before the bytes are there
+	readSize    = 64 << 10  // at most in one read
+	bufferSlack = 4 << 10   // room beyond MaxSize for the end of data
+	dropBuffer  = 16 << 10  // what is left of the buffer while a refused message is read to its end
 
 	// minRate is what a message must come in at, in bytes a second, once ReadTimeout is used up: a client that sends one byte
 	// just before each time limit would else hold its memory for years.
@@ -50,7 +51,7 @@ func (c *conn) data(arg string) {
 	if c.refuseEarly() {
 		return
 	}
-	buf, ok := c.grow(nil, firstSize(c.declared))
+	buf, ok := c.grow(nil, c.firstSize())
 	if !ok {
 		c.reply(452, "4.3.1", "too much mail at once, try again later")
 		return
@@ -94,12 +95,13 @@ func (c *conn) refuseEarly() bool {
 	return true
 }
 
-// firstSize is how large a buffer begins.
-func firstSize(declared int64) int {
-	if declared == 0 {
-		return firstBuffer
+// firstSize is how large a buffer begins: as announced, or as recent messages were, since one that must grow is copied.
+func (c *conn) firstSize() int {
+	if c.declared == 0 {
+		usual := c.s.usual.Load()
+		return int(min(max(firstBuffer, usual+usual/4), usualBuffer, c.s.o.MaxSize+bufferSlack))
 	}
-	return int(min(declared, trustedSize)) + bufferSlack
+	return int(min(c.declared, trustedSize)) + bufferSlack
 }
 
 // readData reads to the end of data. Without a message the Reply says why; without either the connection has ended.
@@ -205,6 +207,8 @@ func (c *conn) finish(msg []byte, bad *Reply) {
 	}
 	env.EightBit = env.EightBit || eightBit(msg)
 	c.idle = 0
+	usual := c.s.usual.Load()
+	c.s.usual.Store(usual + (int64(len(msg))-usual)/8) // a guess: that another connection may overwrite it is no harm
 	r := c.ask("data", func(ctx context.Context) *Reply { return c.s.h.Data(ctx, env, msg) })
 	if !yes(r) {
 		c.answer(r)

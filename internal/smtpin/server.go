@@ -42,6 +42,7 @@ type Server struct {
 	tls    *tls.Config         // nil: none
 	memory *semaphore.Weighted // message bytes in flight
 	seq    atomic.Int64        // numbers connections in the log
+	usual  atomic.Int64        // a moving mean of message sizes
 
 	mu    sync.Mutex
 	total int                // guarded by mu: open connections

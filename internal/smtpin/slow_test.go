@@ -211,12 +211,12 @@ func TestMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &open{}
 		l := newOne()
-		stop := serving(t, h, Options{MaxSize: 40 << 10, MemoryBytes: 48 << 10}, l)
+		stop := serving(t, h, Options{MaxSize: 40 << 10, MemoryBytes: 44 << 10}, l)
 		half := strings.Repeat(strings.Repeat("x", 1022)+"\r\n", 20)
 		first, next := dial(t, l), dial(t, l)
 		first.begin()
 		first.write(half) // holds 32 KiB
-		next.begin()      // holds 16 KiB
+		next.begin()      // holds 8 KiB, and 4 are left
 		synctest.Wait()
 
 		third := dial(t, l)
@@ -229,7 +229,7 @@ func TestMemory(t *testing.T) {
 			t.Errorf("waited %v, want %v", d, memoryWait)
 		}
 
-		next.write(half) // wants 32 KiB: refused after a wait, read to its end
+		next.write(half) // wants 16 KiB: refused after a wait, read to its end
 		next.write(half)
 		next.say(".", "452 4.3.1 ")
 
@@ -237,6 +237,17 @@ func TestMemory(t *testing.T) {
 		first.say(".", "250 2.0.0 ")
 		third.write(half)
 		third.say(".", "250 2.0.0 ")
+
+		first.say("MAIL FROM:<a@eksempel.example> SIZE=40960", "250 ")
+		first.say("RCPT TO:<b@borger.example>", "250 ")
+		first.say("DATA", "354 ") // holds all
+		next.write("MAIL FROM:<a@eksempel.example>\r\nRCPT TO:<b@borger.example>\r\nBDAT 10000\r\n")
+		next.want("250 ")
+		next.want("250 ")
+		next.write(half[:10000])
+		next.want("452 4.3.1 ")
+		next.say("NOOP", "250 ")
+		first.say(".", "250 2.0.0 ")
 		for _, p := range []*peer{first, next, third} {
 			p.say("QUIT", "221 ")
 		}
@@ -293,6 +304,27 @@ func TestGracefulStop(t *testing.T) {
 		sending.want("250 2.0.0 ")
 		sending.want("421 4.3.2 ")
 		sending.ended()
+		<-stopped
+	})
+}
+
+// TestStopBetween stops while the next transaction is in the buffer already: it does not begin.
+func TestStopBetween(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, l := &open{began: make(chan struct{}), wait: make(chan struct{})}, newOne()
+		stop := serving(t, h, Options{}, l)
+		p := dial(t, l)
+		p.begin()
+		p.write("x\r\n.\r\nNOOP\r\nMAIL FROM:<a@eksempel.example>\r\nRCPT TO:<b@borger.example>\r\n")
+		<-h.began
+		stopped := make(chan struct{})
+		go func() { stop(); close(stopped) }()
+		synctest.Wait()
+		close(h.wait)
+		p.want("250 2.0.0 ")
+		p.want("250 2.0.0 ")
+		p.want("421 4.3.2 ")
+		p.ended()
 		<-stopped
 	})
 }

@@ -311,3 +311,41 @@ func (h *keeper) Data(_ context.Context, e *Envelope, data []byte) *Reply {
 	h.envs, h.data = append(h.envs, e), append(h.data, data)
 	return nil
 }
+
+// broken is a connection that shows what a bug of this package would do.
+type broken struct{ script }
+
+func (*broken) Read([]byte) (int, error) { panic("a value with 010170-5000 in it") }
+
+func TestOwnPanic(t *testing.T) {
+	var log logged
+	c := &broken{}
+	newConn(New(&open{}, Options{Host: "mx.eksempel.example", Log: log.logger()}), c, netip.Addr{}).serve(t.Context())
+	if got := c.out.String(); !strings.HasSuffix(got, "421 4.3.0 mx.eksempel.example local error, try again later\r\n") {
+		t.Errorf("client read %q", got)
+	}
+	if !strings.Contains(log.String(), "smtp panic") || strings.Contains(log.String(), "010170") {
+		t.Errorf("log %s", log.String())
+	}
+}
+
+// TestReply shows which replies ask the client to come again, and that the log's error is found through them.
+func TestReply(t *testing.T) {
+	for code, want := range map[int]bool{250: false, 354: false, 421: true, 452: true, 550: false} {
+		r := &Reply{Code: code, Enhanced: "4.0.0", Text: "x", Err: errBroken}
+		if r.Temporary() != want || !errors.Is(r, errBroken) {
+			t.Errorf("%v: temporary %v", r, r.Temporary())
+		}
+	}
+}
+
+// TestManyReplies pipelines more than one write of replies, and more after a message than the buffer held before it.
+func TestManyReplies(t *testing.T) {
+	noops := strings.Repeat("NOOP "+strings.Repeat("x", 100)+"\r\n", 80)
+	s := &script{in: []byte(strings.Repeat("EHLO c.example\r\n", 60) + opening + "x\r\n.\r\n" + noops + "QUIT\r\n")}
+	got, replies := s.run(t, Options{})
+	if len(got) != 1 || strings.Count(replies, "250 2.0.0 OK\r\n") != 80 || !strings.HasSuffix(replies, "goodbye\r\n") {
+		t.Errorf("%d messages\n%s", len(got), replies)
+	}
+	checkReplies(t, replies)
+}
