@@ -207,6 +207,41 @@ func TestLoadFiles(t *testing.T) {
 	}
 }
 
+// TestExposed: a secret that everybody may read is warned of, whether it stands in the configuration or beside it.
+func TestExposed(t *testing.T) {
+	head, _, _ := strings.Cut(minimal, "trusted:")
+	for _, c := range []struct {
+		name, add string
+		self      os.FileMode
+		beside    os.FileMode
+		want      int
+	}{
+		{"header for all", "trusted: [{net: 192.0.2.0/24, header: \"X-Vagt: 0123456789abcdef\"}]\n", 0o644, 0o600, 1},
+		{"header for the group", "trusted: [{net: 192.0.2.0/24, header: \"X-Vagt: 0123456789abcdef\"}]\n", 0o640, 0o600, 0},
+		{"file for all", "trusted: [{net: 192.0.2.0/24, header_file: header}]\n", 0o644, 0o644, 1},
+		{"file for the group", "trusted: [{net: 192.0.2.0/24, header_file: header}]\n", 0o644, 0o640, 0},
+		{"no secret", "trusted: [192.0.2.0/24]\n", 0o644, 0o644, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			write(t, dir, "header", "X-Vagt: 0123456789abcdef\n")
+			write(t, dir, "postvagt.yaml", "host: vagt.eksempel.example\n"+head+c.add+"store: {sqlite: ledger.db}\nroutes: [{to: eksempel.example, smarthost: \"a.example:25\"}]\n")
+			for name, mode := range map[string]os.FileMode{"postvagt.yaml": c.self, "header": c.beside} {
+				if err := os.Chmod(filepath.Join(dir, name), mode); err != nil {
+					t.Fatal(err)
+				}
+			}
+			got, err := Load(filepath.Join(dir, "postvagt.yaml"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(got.Warnings) != c.want || strings.Contains(strings.Join(got.Warnings, ""), "0123456789abcdef") {
+				t.Errorf("got %q, want %d warnings, without the secret", got.Warnings, c.want)
+			}
+		})
+	}
+}
+
 func TestAuthorityAndRoute(t *testing.T) {
 	c := &Config{
 		Authorities: []Authority{

@@ -53,6 +53,7 @@ func (r *reader) config(data []byte) *Config {
 		Format: one(l, "format", choice("text", "json")).value,
 	}
 	r.domainsOnce(root)
+	r.exposedSelf(root)
 	r.whole(s, c)
 	return c
 }

@@ -28,6 +28,7 @@ func (r *reader) secret(s section, key string) string {
 	if !r.regular(name, what, line) {
 		return ""
 	}
+	r.exposed(name, what, line)
 	data, err := r.readFile(name)
 	if err != nil {
 		r.mistake(line, what+" cannot be read", err.Error(), "")
@@ -39,6 +40,30 @@ func (r *reader) secret(s section, key string) string {
 		return ""
 	}
 	return text
+}
+
+// exposed warns of a file with secrets that everybody on the machine may read.
+func (r *reader) exposed(name, what string, line int) {
+	if info, err := os.Stat(name); err == nil && info.Mode().Perm()&0o004 != 0 {
+		r.warn(line, "%s %s holds a secret and everybody on this machine may read it: chmod 640 it, with the guard's group", what, quote(name))
+	}
+}
+
+// exposedSelf does so for the configuration itself, when a secret stands in it.
+func (r *reader) exposedSelf(root *node) {
+	if r.readFile == nil {
+		return
+	}
+	for _, key := range []string{"users", "routes", "trusted"} {
+		for _, item := range root.get(key).all() {
+			for _, secret := range []string{"hash", "password", "header"} {
+				if item.get(secret) != nil {
+					r.exposed(r.path, "this file", 0)
+					return
+				}
+			}
+		}
+	}
 }
 
 // existing reads the name of a file that must be there when files are read at all.

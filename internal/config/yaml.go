@@ -70,6 +70,7 @@ func tree(data []byte) (root *node, err error) {
 			root, err = nil, &treeError{1, problem{"the file cannot be read as YAML", "the parser gave up on it", "look for stray tabs, quotes and brackets"}}
 		}
 	}()
+	data = bytes.TrimPrefix(data, []byte("\ufeff")) // some editors put a byte order mark first
 	if err := bounded(data); err != nil {
 		return nil, err
 	}
