@@ -20,7 +20,8 @@ type label struct {
 
 // speaksFor say that a CPR number stands beside them, speaksAgainst that another number does.
 var (
-	speaksFor = []label{{"cpr", false}, {"personnummer", false}, {"personnumre", false}, {"personnr", false}, {"person-nr", false},
+	speaksFor = []label{{"cpr", false}, {"personnummer", false}, {"personnumre", false}, {"personnr", false}, {"person-nr", false}, {"pers.nr", false}, {"c.p.r", true},
+		{"sygesikring", false}, {"sundhedskort", false},
 		{"person nr", false}, {"født", false}, {"foedt", false}, {"fødsel", false}, {"foedsel", false}, {"civil registration", false},
 		{"date of birth", false}, {"born", true}}
 	speaksAgainst = []label{{"faktura", false}, {"invoice", false}, {"ordre", false}, {"order", true}, {"tlf", true}, {"telefon", false},
@@ -49,7 +50,7 @@ func surroundings(s string, w *window) evidence {
 
 	e := evidence{blob: blob(s, w), amount: amount(string(after))}
 	pro, contra := lastOf(before, speaksFor), lastOf(before, speaksAgainst)
-	if contra >= 0 && numberIn(before[contra:]) {
+	if contra >= 0 && !directly(before[contra:], w.afterFour) {
 		contra = -1
 	}
 	e.labelled = pro > contra
@@ -92,20 +93,48 @@ func lastOf(b []byte, labels []label) int {
 	return last
 }
 
-// numberIn reports whether b holds a number of four digits or more: a label before it belongs to that one.
-func numberIn(b []byte) bool {
-	run := 0
-	for _, c := range b {
-		if c < '0' || c > '9' {
-			run = 0
-			continue
+// directly reports whether what stands between a label and a number lets the label speak for that number: the rest of
+// the label's word, punctuation, and words such as "nr." and "er". Other words, or another number, do not; but an account
+// number has a registration number of four digits before it (afterFour).
+func directly(gap []byte, afterFour bool) bool {
+	gap = gap[wordLen(gap):] // fakturanummeret
+	for len(gap) > 0 {
+		n := wordLen(gap)
+		if n > 0 && !linking[string(gap[:n])] {
+			return false
 		}
-		if run++; run == 4 {
-			return true
+		digits := 0
+		for n < len(gap) && gap[n] >= '0' && gap[n] <= '9' {
+			n++
+			digits++
+		}
+		if digits > 4 || digits == 4 && !afterFour {
+			return false
+		}
+		gap = gap[max(n, 1):]
+	}
+	return true
+}
+
+// wordLen returns how many bytes of letters b begins with: ASCII's, and those of two bytes such as æ, ø and å.
+func wordLen(b []byte) int {
+	n := 0
+	for n < len(b) {
+		switch {
+		case letter(b[n]):
+			n++
+		case b[n] == 0xC3 && n+1 < len(b):
+			n += 2
+		default:
+			return n
 		}
 	}
-	return false
+	return n
 }
+
+// linking are the words that may stand between a label and its number.
+var linking = map[string]bool{"nr": true, "nummer": true, "number": true, "no": true, "num": true, "id": true, "er": true, "is": true, "lyder": true,
+	"vores": true, "jeres": true, "reg": true, "og": true, "på": true, "via": true, "til": true, "fra": true, "ref": true, "kode": true}
 
 func untilNumber(b []byte) []byte {
 	for i, c := range b {

@@ -129,7 +129,7 @@ func sixFourForm(cut joint) (with, without float64) {
 	case byDash:
 		return 0.95, 0.8
 	case byTab:
-		return 0.75, 0.5
+		return 0.75, 0.55
 	case loose:
 		return 0.55, 0.3
 	}

@@ -50,6 +50,7 @@ type window struct {
 	cut        joint // between the sixth and seventh digit; none for a plain one
 	inner      joint // between the groups of the date, when all alike; else loose
 	atSix      bool  // plain, with a mark after the sixth digit
+	afterFour  bool  // plain, and a group of four digits is joined to it: perhaps an account with its registration number
 	phone      bool  // it begins with, or follows, an international prefix
 	sizes      int   // the groups' digits, as a decimal number: 64 for 010170-5000, 2224 for 01.01.70-5000; 0 for more than six
 }
@@ -252,6 +253,7 @@ func (sc *scanner) fill(w *window, k, cut int) bool {
 	w.phone = first.plus || first.joint != none && sc.n > k+1 && sc.back(k+1).plus && sc.back(k+1).n <= 3
 	if k == 0 {
 		w.atSix = first.atSix
+		w.afterFour = first.joint != none && sc.n > 1 && sc.back(1).n == 4
 		return true
 	}
 	w.cut = sc.back(cut).joint
