@@ -11,6 +11,7 @@ import (
 
 	"postvagt/internal/class"
 	"postvagt/internal/detect"
+	"postvagt/internal/inspect"
 	"postvagt/internal/ledger"
 	"postvagt/internal/level"
 	"postvagt/internal/mail"
@@ -317,5 +318,25 @@ func TestManyRecipients(t *testing.T) {
 	}
 	if got := strings.Count(string(raw), "Final-Recipient"); got != 1000 || len(raw) > 500_000 {
 		t.Errorf("%d recipients in %d bytes", got, len(raw))
+	}
+}
+
+// Another guard on the way, or this one, has nothing to find in a notice: law 7 asks that nothing in it could be stopped.
+func TestNothingToFind(t *testing.T) {
+	for name, n := range samples() {
+		for i := range 40 {
+			n.At = n.At.Add(time.Duration(i) * (31*time.Hour + 7*time.Minute + 11*time.Second))
+			n.Message.AcceptedAt, n.Deadline = n.At.Add(-time.Duration(i)*time.Hour), n.At.Add(time.Duration(i)*time.Hour)
+			n.About = slices.Clone(n.About)
+			n.About[0].LastTry = n.At
+			raw, err := Compose(n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := inspect.Message(mail.Parse(raw, mail.Limits{}), n.At, inspect.Options{})
+			for _, f := range r.Findings {
+				t.Fatalf("%s at %v: found %+v in\n%s", name, n.At, f, raw)
+			}
+		}
 	}
 }

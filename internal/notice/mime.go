@@ -31,7 +31,7 @@ func (m *mimeWriter) head(n Notice, subject string) {
 	m.line(fold("Message-ID: <"+m.id+"@"+n.Reporting+">", 76))
 	kind := "auto-generated"
 	if toSender(n) {
-		kind = "auto-replied" // RFC 3834, section 5.2
+		kind = "auto-replied" // RFC 3834, section 5
 		if id := headerID(n.Message.HeaderID); id != "" {
 			m.line(fold("In-Reply-To: "+id, 76))
 			m.line(fold("References: "+id, 76))
@@ -54,7 +54,7 @@ func headerID(id string) string {
 }
 
 // mailbox writes a name and an address. An address that cannot stand in a 7-bit header, or would show a number there, is
-// written as an empty group with the masked address as its name, as RFC 6857, section 3.1.8 does; the envelope has it.
+// written as an empty group with the masked address as its name, as RFC 6857 does; the envelope has it.
 func mailbox(name string, a mail.Address) string {
 	s := string(a)
 	if _, err := netmail.ParseAddress("<" + s + ">"); err != nil || !ascii(s) || detect.HoldsCPR(s) || strings.Contains(s, "=?") {

@@ -16,7 +16,7 @@ import (
 // part is a MIME part that machines read.
 type part struct {
 	mediaType string
-	global    bool // holds UTF-8, so it needs an encoding (RFC 6533, section 6.3: quoted-printable is allowed)
+	global    bool // holds UTF-8, so it needs an encoding (RFC 6533 and RFC 6532 allow quoted-printable for it)
 	content   string
 }
 
