@@ -61,6 +61,7 @@ type conn struct {
 	mu       sync.Mutex
 	nc       net.Conn // guarded by mu for writing; only serve's goroutine sets it
 	waiting  bool     // guarded by mu: reading a command outside a transaction
+	shaking  bool     // guarded by mu: in the TLS handshake
 	stopping bool     // guarded by mu
 }
 
@@ -153,13 +154,17 @@ func (c *conn) resume() {
 	c.waiting = false
 }
 
-// stop ends the connection: now where it waits for a command outside a transaction, else after the transaction.
+// stop ends the connection: now where it waits for a command outside a transaction or for the TLS handshake, else after
+// the transaction.
 func (c *conn) stop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stopping = true
 	if c.waiting {
 		c.nc.SetReadDeadline(time.Unix(1, 0))
+	}
+	if c.shaking {
+		c.raw.Close()
 	}
 }
 
@@ -296,6 +301,11 @@ func (c *conn) handshake() bool {
 	ctx, cancel := context.WithTimeout(c.ctx, min(handshakeTimeout, c.s.o.ReadTimeout))
 	defer cancel()
 	c.nc.SetDeadline(time.Time{})
+	if !c.setShaking(true) {
+		c.done = true
+		return false
+	}
+	defer c.setShaking(false)
 	if err := t.HandshakeContext(ctx); err != nil {
 		c.log(slog.LevelInfo, "smtp tls handshake failed", slog.String("err", detect.Mask(err.Error())))
 		c.done = true
@@ -312,6 +322,14 @@ func (c *conn) handshake() bool {
 	c.mu.Unlock()
 	c.in = input{nc: t}
 	return true
+}
+
+// setShaking tells stop of the handshake; false where it came before.
+func (c *conn) setShaking(on bool) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.shaking = on
+	return !c.stopping
 }
 
 // lingerOn reads on for a moment after the last reply.

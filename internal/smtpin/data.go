@@ -9,7 +9,7 @@ import (
 const (
 	firstBuffer = 8 << 10   // what a message of unannounced size starts with at least,
 	usualBuffer = 128 << 10 // and at most
-	trustedSize = 1 << 20   // how far SIZE= is believed before the bytes are there
+	trustedSize = 256 << 10 // how far SIZE= is believed before the bytes are there
 	readSize    = 64 << 10  // at most in one read
 	bufferSlack = 4 << 10   // room beyond MaxSize for the end of data
 	dropBuffer  = 16 << 10  // what is left of the buffer while a refused message is read to its end

@@ -66,7 +66,10 @@ func (r *Reply) Unwrap() error { return r.Err }
 func (r *Reply) Temporary() bool { return r.Code/100 == 4 }
 
 // Handler decides. A nil Reply means yes. Methods are called by one goroutine per connection; different connections
-// call at the same time. A Handler that panics gives that client 451 and costs nothing else.
+// call at the same time. A Handler that panics gives that client 451 and costs nothing else. It may keep what it is given
+// (Client, Envelope, data): nothing of it changes after the transaction. ctx ends with the connection, and at a stop when
+// the grace is over; the client's going away does not end it. Reply texts are masked (law 6), freed of control characters,
+// and spelt in ASCII for clients that have not asked for SMTPUTF8. A Reply with code 421 or 521 also closes.
 type Handler interface {
 	// Connect is asked once per connection, before the greeting.
 	Connect(ctx context.Context, c *Client) *Reply
@@ -94,7 +97,7 @@ type Options struct {
 	MaxConns        int           // default 500; more are 421 4.7.0
 	MaxConnsPerIP   int           // default 100
 	MaxErrors       int           // bad commands before 421, default 20
-	MemoryBytes     int64         // message bytes in flight over all connections, default 64 MiB; more wait, then 452 4.3.1
+	MemoryBytes     int64         // message bytes in flight over all connections, default 64 MiB, at least one MaxSize; more wait 10 s, then 452 4.3.1
 	ReadTimeout     time.Duration // per line or chunk, default 5 min
 	MaxTransactions int           // per connection, default 1,000
 	Log             *slog.Logger

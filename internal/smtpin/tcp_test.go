@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/emersion/go-sasl"
@@ -348,4 +349,21 @@ func TestManyReplies(t *testing.T) {
 		t.Errorf("%d messages\n%s", len(got), replies)
 	}
 	checkReplies(t, replies)
+}
+
+// TestStopInHandshake stops while a client that does not speak holds the TLS handshake open.
+func TestStopInHandshake(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newOne()
+		stop := serving(t, &open{}, Options{TLS: &tls.Config{}, ImplicitTLS: true}, l)
+		ours, theirs := net.Pipe()
+		l.conns <- theirs
+		synctest.Wait()
+		begun := time.Now()
+		stop()
+		if d := time.Since(begun); d > 0 {
+			t.Errorf("stopped after %v", d)
+		}
+		ours.Close()
+	})
 }
