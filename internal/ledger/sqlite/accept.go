@@ -246,7 +246,7 @@ func (t *tx) addDelivery(m stored, n int, d ledger.Delivery, at time.Time) (int6
 	if d.State == ledger.Queued && d.Due.IsZero() {
 		d.Due = at
 	}
-	t.count(m.authority, "accepted", 1)
+	t.count(m.authority, tallyAccepted, 1)
 	t.count(m.authority, string(d.State), 1)
 	return t.insert(`INSERT INTO delivery (message, n, notice, recipient, recipient_sealed, recipient_key, notify, orcpt, inside, state, verdict,
 		body, lane, owner, due, deadline, watch, attempts, node, started, possibly, told, rung, ended_at, ended_by)

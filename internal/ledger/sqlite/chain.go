@@ -66,6 +66,7 @@ func (t *tx) seal(ctx context.Context, u unsealed, now time.Time) error {
 	}
 	_, err = t.exec("INSERT INTO seal (authority, first, last, count, hash, at) VALUES (?, ?, ?, ?, ?, ?)",
 		u.authority, u.sealed+1, last, last-u.sealed, sum, micros(now))
+	t.count(u.authority, tallySealed, last-u.sealed)
 	return err
 }
 
@@ -171,10 +172,22 @@ func (c *conn) chainProblem(ctx context.Context, authority int64) (string, error
 		}
 		before, sealed = s.hash, s.last
 	}
+	counted, err := c.tallyLine(ctx, authority, tallySealed)
+	if err == nil && counted != sealed {
+		return fmt.Sprintf("the seal over event %d is missing.", sealed+1), nil
+	}
+	if err != nil {
+		return "", err
+	}
 	return c.tailProblem(ctx, authority, sealed)
 }
 
-// tailProblem looks for gaps among the events that have no seal yet.
+func (c *conn) tallyLine(ctx context.Context, authority int64, what string) (n int64, err error) {
+	_, err = c.one(ctx, func(r row) { n = r.int(0) }, "SELECT n FROM tally WHERE authority = ? AND what = ?", authority, what)
+	return n, err
+}
+
+// tailProblem looks for gaps among the events that have no seal yet, and for newest ones that are gone.
 func (c *conn) tailProblem(ctx context.Context, authority, sealed int64) (problem string, err error) {
 	next := sealed + 1
 	err = c.query(ctx, func(r row) error {
@@ -185,5 +198,12 @@ func (c *conn) tailProblem(ctx context.Context, authority, sealed int64) (proble
 		next++
 		return nil
 	}, "SELECT seq FROM event WHERE authority = ? AND seq > ? ORDER BY seq", authority, sealed)
+	if err != nil || problem != "" {
+		return problem, err
+	}
+	counted, err := c.tallyLine(ctx, authority, tallyEvents)
+	if err == nil && counted >= next {
+		problem = errGap{next}.Error() + "."
+	}
 	return problem, err
 }

@@ -57,6 +57,31 @@ func migrate(c *conn) error {
 	}
 }
 
+// migrationDue reports whether the schema is older than this program. ErrNewer: it is newer.
+func migrationDue(c *conn) (bool, error) {
+	all, err := migrations()
+	if err != nil {
+		return false, err
+	}
+	version, err := schemaVersion(c)
+	if err != nil {
+		return false, err
+	}
+	return version < int64(len(all)), refuseNewer(version, all)
+}
+
+func schemaVersion(c *conn) (version int64, err error) {
+	_, err = c.one(context.Background(), func(r row) { version = r.int(0) }, "PRAGMA user_version")
+	return version, err
+}
+
+func refuseNewer(version int64, all []migration) error {
+	if version <= int64(len(all)) {
+		return nil
+	}
+	return fmt.Errorf("%w: its schema is %d, this postvagt knows %d: install the newer one again", ledger.ErrNewer, version, len(all))
+}
+
 func migrateOne(c *conn, all []migration) (done bool, err error) {
 	// The version is read inside the transaction: another process may be opening the same file.
 	if _, err := c.exec("BEGIN IMMEDIATE"); err != nil {
@@ -67,12 +92,12 @@ func migrateOne(c *conn, all []migration) (done bool, err error) {
 			c.exec("ROLLBACK")
 		}
 	}()
-	var version int64
-	if _, err := c.one(context.Background(), func(r row) { version = r.int(0) }, "PRAGMA user_version"); err != nil {
+	version, err := schemaVersion(c)
+	if err != nil {
 		return false, err
 	}
-	if version > int64(len(all)) {
-		return false, fmt.Errorf("%w: schema %d, this one knows %d: install the newer postvagt again", ledger.ErrNewer, version, len(all))
+	if err := refuseNewer(version, all); err != nil {
+		return false, err
 	}
 	if version == int64(len(all)) {
 		return true, nil

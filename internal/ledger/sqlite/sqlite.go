@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"sync"
 	"syscall"
@@ -98,12 +99,7 @@ func (o Options) withDefaults() Options {
 }
 
 func (s *Store) openConns() (err error) {
-	// The file holds mail: nobody else reads it. SQLite gives its WAL the same mode.
-	f, err := os.OpenFile(s.path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
+	if err := create(s.path); err != nil {
 		return err
 	}
 	busy := fmt.Sprintf("busy_timeout(%d)", s.o.busyAfter.Milliseconds())
@@ -117,7 +113,7 @@ func (s *Store) openConns() (err error) {
 	if err != nil {
 		return err
 	}
-	if err := migrate(s.writer); err != nil {
+	if err := s.upgrade(); err != nil {
 		return err
 	}
 	s.readers = make(chan *conn, s.o.Readers)
@@ -129,6 +125,35 @@ func (s *Store) openConns() (err error) {
 		s.readers <- r
 	}
 	return nil
+}
+
+// create makes the file, for nobody else to read, for it holds mail; SQLite gives its WAL the same mode. A file that is there
+// is not even opened: closing it would end the locks that another Store of this process has on it.
+func create(path string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// upgrade brings the schema up to date. A store beside the one that serves must not change it under that one's feet.
+func (s *Store) upgrade() error {
+	due, err := migrationDue(s.writer)
+	if err != nil || !due {
+		return err
+	}
+	if !s.o.Exclusive {
+		lock, err := lockFile(s.path + ".lock")
+		if err != nil {
+			return fmt.Errorf("its schema has to be upgraded: %w", err)
+		}
+		defer lock.Close()
+	}
+	return migrate(s.writer)
 }
 
 // lockFile takes the serve lock. The lock is the kernel's: it goes when the process ends, however it ends.
@@ -149,7 +174,7 @@ func lockFile(path string) (*os.File, error) {
 	return f, nil
 }
 
-// Close answers what waits, seals the events, writes the WAL back and closes the file. A second Close does nothing.
+// Close answers what waits, seals the events and closes the file; the last to close it writes the WAL back. A second Close does nothing.
 func (s *Store) Close() error {
 	// Sealing is the last command; when it fails the events are as safe as before, and are sealed by the next Open's Seal.
 	sealErr := s.Seal(context.Background(), time.Now().UTC())
@@ -177,8 +202,7 @@ func (s *Store) closeConns() error {
 		}
 	}
 	if s.writer != nil {
-		// When it fails, another process reads: the WAL stays and the next Open goes on from it.
-		s.writer.script("PRAGMA wal_checkpoint(TRUNCATE)")
+		// The last one to close writes the WAL back and removes it.
 		errs = append(errs, s.writer.close())
 	}
 	if s.lock != nil {

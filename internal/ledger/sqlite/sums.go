@@ -22,9 +22,11 @@ func (s *Store) Sums(ctx context.Context) (sums ledger.Sums, err error) {
 func (c *conn) sums(ctx context.Context) (ledger.Sums, error) {
 	sums := emptySums()
 	err := c.query(ctx, func(r row) error {
-		if what := r.str(0); what == "accepted" {
+		switch what := r.str(0); what {
+		case tallyAccepted:
 			sums.Accepted = r.int(1)
-		} else {
+		case tallyEvents, tallySealed:
+		default:
 			sums.States[ledger.State(what)] = r.int(1)
 		}
 		return nil

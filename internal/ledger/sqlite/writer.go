@@ -35,6 +35,13 @@ type tx struct {
 	tally map[tallyKey]int64 // changes to the tally, written before the commit
 }
 
+// Lines of the tally beside the names of the states.
+const (
+	tallyAccepted = "accepted" // deliveries
+	tallyEvents   = "events"   // so that the newest cannot be cut off unseen
+	tallySealed   = "sealed"   // events that a seal covers
+)
+
 type tallyKey struct {
 	authority int64
 	what      string
@@ -283,6 +290,7 @@ func (t *tx) record(e event) error {
 		return err
 	}
 	t.last[e.authority] = last
+	t.count(e.authority, tallyEvents, 1)
 	return nil
 }
 

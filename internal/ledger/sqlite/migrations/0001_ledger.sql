@@ -192,8 +192,9 @@ BEGIN SELECT RAISE(ABORT, 'a seal is never deleted'); END;
 CREATE TRIGGER seal_same BEFORE UPDATE ON seal
 BEGIN SELECT RAISE(ABORT, 'a seal is never changed'); END;
 
--- How many deliveries were accepted ('accepted') and stand in each state: kept by the transactions that change them, so
--- that the sum costs nothing. Verify counts the rows themselves.
+-- How many deliveries were accepted ('accepted') and stand in each state, how many events there are ('events') and how many of
+-- them are sealed ('sealed'): kept by the transactions that change them, so that the sum costs nothing and nothing is cut off at the
+-- end unseen. Verify counts the rows themselves.
 CREATE TABLE tally (
 	authority INTEGER NOT NULL REFERENCES authority (no),
 	what      TEXT    NOT NULL,
