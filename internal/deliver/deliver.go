@@ -177,6 +177,7 @@ func (c *Client) use(ctx context.Context, s *session, j *Job, need need) (receip
 	if receipt.Level < need.full {
 		receipt.Vouched = j.Hop.Vouches
 	}
+	receipt.DSN = s.offers.dsn
 	stop := s.watch(ctx)
 	results, stale = s.transact(j)
 	s.used++

@@ -15,7 +15,7 @@ func TestDelivers(t *testing.T) {
 			if got, want := outcomes(results), "delivered 250 2.0.0, delivered 250 2.0.0"; got != want {
 				t.Errorf("outcomes: got %s (%s), want %s", got, results[0].Text, want)
 			}
-			if receipt.Level != level.Cleartext || receipt.IP != "192.0.2.1" || receipt.Hop != "smart.example:25" {
+			if receipt.Level != level.Cleartext || receipt.IP != "192.0.2.1" || receipt.Hop != "smart.example:25" || receipt.DSN != (offers != nil) {
 				t.Errorf("receipt: got %+v", receipt)
 			}
 			if took := p.took(); len(took) != 1 || took[0].data != head+body {

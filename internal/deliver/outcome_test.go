@@ -209,8 +209,8 @@ func TestRecipients(t *testing.T) {
 					t.Errorf("%s, offers %q: got %s, want %s", test.to, offers, got, test.want)
 				}
 			}
-			if p.conns != 1 {
-				t.Errorf("%s, offers %q: %d connections, want 1", test.to, offers, p.conns)
+			if p.connections() != 1 {
+				t.Errorf("%s, offers %q: %d connections, want 1", test.to, offers, p.connections())
 			}
 			if took := p.took(); len(took) > 0 && len(took[0].to) != strings.Count(test.want, "delivered") {
 				t.Errorf("%s: the peer took it for %q", test.to, took[0].to)

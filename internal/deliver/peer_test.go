@@ -68,6 +68,12 @@ func (p *peer) commands() []string {
 	return slices.Clone(p.lines)
 }
 
+func (p *peer) connections() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.conns
+}
+
 func (p *peer) took() []taken {
 	p.mu.Lock()
 	defer p.mu.Unlock()

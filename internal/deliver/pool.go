@@ -16,11 +16,16 @@ type pool struct {
 	mu     sync.Mutex
 	closed bool
 	conns  map[Hop][]*session // the youngest last
+	ending sync.WaitGroup     // sessions whose time is up
 }
 
-// same is hop without what does not belong to the connection: what is asked of it and what is said about it.
+// same is hop without what does not belong to the connection: what is asked of it, what is said about it, and, where a smart
+// host takes the mail for every domain, the domain.
 func same(h Hop) Hop {
 	h.Least, h.Vouches = level.None, level.None
+	if h.SmartHost != "" {
+		h.Domain = ""
+	}
 	return h
 }
 
@@ -58,13 +63,15 @@ func (p *pool) put(h Hop, s *session) bool {
 func (p *pool) expire(h Hop, s *session) {
 	p.mu.Lock()
 	i := slices.Index(p.conns[h], s)
-	if i >= 0 {
-		p.remove(h, i)
+	if i < 0 || p.closed {
+		p.mu.Unlock()
+		return // taken, or ended by close
 	}
+	p.remove(h, i)
+	p.ending.Add(1)
 	p.mu.Unlock()
-	if i >= 0 {
-		s.quit()
-	}
+	s.quit()
+	p.ending.Done()
 }
 
 func (p *pool) remove(h Hop, i int) {
@@ -84,10 +91,9 @@ func (p *pool) close() {
 	}
 	clear(p.conns)
 	p.mu.Unlock()
-	var wg sync.WaitGroup
 	for _, s := range all {
 		s.expiry.Stop()
-		wg.Go(s.quit)
+		p.ending.Go(s.quit)
 	}
-	wg.Wait()
+	p.ending.Wait()
 }

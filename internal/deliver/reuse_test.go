@@ -33,8 +33,11 @@ func TestReuse(t *testing.T) {
 	j.Hop.RootCAs = a.roots
 	first := deliver(t, c, j)
 	second := deliver(t, c, j)
-	if p.conns != 1 || len(p.took()) != 2 {
-		t.Errorf("%d connections for %d messages", p.conns, len(p.took()))
+	if first.DSN {
+		t.Error("the receipt says that DSN was offered")
+	}
+	if p.connections() != 1 || len(p.took()) != 2 {
+		t.Errorf("%d connections for %d messages", p.connections(), len(p.took()))
 	}
 	if !second.Started.After(first.Started) {
 		t.Errorf("the second attempt started %s, the first %s", second.Started, first.Started)
@@ -75,9 +78,9 @@ func TestReuseHoldsTheLevel(t *testing.T) {
 	// The same hop by another name for its certificate is another connection.
 	other := high
 	other.Hop.TLSName = "other.example"
-	before := p.conns
+	before := p.connections()
 	deliver(t, c, other)
-	if p.conns != before+1 {
+	if p.connections() != before+1 {
 		t.Error("a connection was used for a hop with another name")
 	}
 }
@@ -87,11 +90,12 @@ func TestConnectionLimits(t *testing.T) {
 		p := &peer{t: t}
 		c := New(Options{Dial: p.pipe, Resolver: anywhere{}, PerConnection: 3})
 		j := job(level.None, "b@borger.example")
-		for range 7 {
+		for i := range 7 {
+			j.Hop.Domain = fmt.Sprintf("borger-%d.example", i) // the smart host is the same for all
 			deliver(t, c, j)
 		}
-		if p.conns != 3 {
-			t.Errorf("7 messages over %d connections, want 3", p.conns)
+		if p.connections() != 3 {
+			t.Errorf("7 messages over %d connections, want 3", p.connections())
 		}
 		time.Sleep(6 * time.Second) // virtual: longer than Idle
 		synctest.Wait()
@@ -101,8 +105,8 @@ func TestConnectionLimits(t *testing.T) {
 		deliver(t, c, j)
 		c.Close()
 		p.wg.Wait()
-		if quits := strings.Count(strings.Join(p.commands(), "\n"), "QUIT"); quits != 4 || p.conns != 4 {
-			t.Errorf("%d of %d connections ended with QUIT", quits, p.conns)
+		if quits := strings.Count(strings.Join(p.commands(), "\n"), "QUIT"); quits != 4 || p.connections() != 4 {
+			t.Errorf("%d of %d connections ended with QUIT", quits, p.connections())
 		}
 		deliver(t, c, j) // after Close attempts still work, but nothing is kept
 		p.wg.Wait()
@@ -142,10 +146,10 @@ func TestStale(t *testing.T) {
 	for _, reply := range []string{drop, "421 4.4.2 idle too long"} {
 		for _, offers := range [][]string{nil, {"PIPELINING"}} {
 			t.Run(fmt.Sprintf("%.4s/%v", reply, offers), func(t *testing.T) {
-				mails := 0
+				var mails atomic.Int32
 				p := &peer{t: t, manners: manners{offers: offers, answer: func(c string) string {
 					if strings.HasPrefix(c, "MAIL") {
-						if mails++; mails == 2 {
+						if mails.Add(1) == 2 {
 							return reply
 						}
 					}
@@ -154,8 +158,8 @@ func TestStale(t *testing.T) {
 				c := client(t, p.listen())
 				deliver(t, c, job(level.None, "b@borger.example"))
 				deliver(t, c, job(level.None, "b@borger.example"))
-				if p.conns != 2 || len(p.took()) != 2 {
-					t.Errorf("%d connections, %d messages taken", p.conns, len(p.took()))
+				if p.connections() != 2 || len(p.took()) != 2 {
+					t.Errorf("%d connections, %d messages taken", p.connections(), len(p.took()))
 				}
 			})
 		}
@@ -166,8 +170,8 @@ func TestStale(t *testing.T) {
 func TestFreshConnectionBreaks(t *testing.T) {
 	p := &peer{t: t, manners: manners{answer: answers("MAIL", drop)}}
 	_, results := client(t, p.listen()).Attempt(t.Context(), job(level.None, "b@borger.example"))
-	if results[0].Outcome != Deferred || p.conns != 1 {
-		t.Errorf("got %s over %d connections", results[0].Outcome, p.conns)
+	if results[0].Outcome != Deferred || p.connections() != 1 {
+		t.Errorf("got %s over %d connections", results[0].Outcome, p.connections())
 	}
 }
 
