@@ -1,9 +1,6 @@
 package detect
 
-import (
-	"bytes"
-	"strings"
-)
+import "strings"
 
 // near is how many bytes before a number are read for labels, beside how many after it.
 const (
@@ -48,16 +45,16 @@ func surroundings(s string, w *window) evidence {
 	before := lower(buf[:0], s[max(0, w.start-near):w.start])
 	after := lower(buf[len(before):len(before)], s[w.end:min(len(s), w.end+beside)])
 
-	e := evidence{blob: blob(s, w), amount: amount(string(after))}
-	pro, contra := lastOf(before, speaksFor), lastOf(before, speaksAgainst)
+	e := evidence{blob: blob(s, w), amount: amount(after)}
+	pro, contra := lastLabels(before)
 	if contra >= 0 && !directly(before[contra:], w.afterFour) {
 		contra = -1
 	}
 	e.labelled = pro > contra
 	e.against = contra > pro
 	if !e.against && !e.labelled {
-		first, _, _ := strings.Cut(string(after), "\n")
-		e.labelled = lastOf(untilNumber([]byte(first)), speaksFor) >= 0
+		pro, _ := lastLabels(untilNumber(after))
+		e.labelled = pro >= 0
 	}
 	return e
 }
@@ -77,20 +74,39 @@ func lower(dst []byte, s string) []byte {
 	return dst
 }
 
-// lastOf returns where the last of the labels in b ends, or -1.
-func lastOf(b []byte, labels []label) int {
-	last := -1
-	for i := range labels {
-		l := &labels[i]
-		at := bytes.LastIndex(b, []byte(l.text))
-		for at > 0 && l.word && (letter(b[at-1]) || b[at-1] >= 0x80) {
-			at = bytes.LastIndex(b[:at], []byte(l.text))
-		}
-		if at >= 0 {
-			last = max(last, at+len(l.text))
+// labelsBy are all labels by their first byte, for one pass over the text to find them.
+var labelsBy = func() (t [256][]sided) {
+	for _, l := range speaksFor {
+		t[l.text[0]] = append(t[l.text[0]], sided{l, true})
+	}
+	for _, l := range speaksAgainst {
+		t[l.text[0]] = append(t[l.text[0]], sided{l, false})
+	}
+	return t
+}()
+
+type sided struct {
+	label
+	pro bool
+}
+
+// lastLabels returns where the last label for a CPR number and the last for another number end in b; -1 for none.
+func lastLabels(b []byte) (pro, contra int) {
+	pro, contra = -1, -1
+	for i, c := range b {
+		for j := range labelsBy[c] {
+			l := &labelsBy[c][j]
+			if len(b)-i < len(l.text) || string(b[i:i+len(l.text)]) != l.text || l.word && i > 0 && (letter(b[i-1]) || b[i-1] >= 0x80) {
+				continue
+			}
+			if l.pro {
+				pro = max(pro, i+len(l.text))
+			} else {
+				contra = max(contra, i+len(l.text))
+			}
 		}
 	}
-	return last
+	return pro, contra
 }
 
 // directly reports whether what stands between a label and a number lets the label speak for that number: the rest of
@@ -136,9 +152,10 @@ func wordLen(b []byte) int {
 var linking = map[string]bool{"nr": true, "nummer": true, "number": true, "no": true, "num": true, "id": true, "er": true, "is": true, "lyder": true,
 	"vores": true, "jeres": true, "reg": true, "og": true, "på": true, "via": true, "til": true, "fra": true, "ref": true, "kode": true}
 
+// untilNumber cuts b at its first digit or line end.
 func untilNumber(b []byte) []byte {
 	for i, c := range b {
-		if c >= '0' && c <= '9' {
+		if c >= '0' && c <= '9' || c == '\n' {
 			return b[:i]
 		}
 	}
@@ -146,7 +163,8 @@ func untilNumber(b []byte) []byte {
 }
 
 // amount reports whether what follows makes the number an amount of money.
-func amount(after string) bool {
+func amount(b []byte) bool {
+	after := string(b[:min(len(b), 8)])
 	if len(after) >= 2 && after[0] == ',' && after[1] >= '0' && after[1] <= '9' {
 		return true
 	}
