@@ -157,7 +157,7 @@ func (n name) literal() bool {
 }
 
 // mostParams is how many parameters of one field are written anew at most: each takes a walk over the field.
-const mostParams = 100
+const mostParams = 20
 
 // cleanParams cleans the parameters of Content-Type and Content-Disposition, file names before all, and what else stands
 // there: a comment, words that are no parameter.
@@ -193,7 +193,7 @@ func (j *job) cleanParams(t tainted, s spot) error {
 		value = rewritten(value, p, clean, j.eol)
 		list = paramsOf(value) // they have moved
 		if written++; written > mostParams {
-			return errStubborn
+			return errors.New("numbers in more parameters than a mail program writes")
 		}
 	}
 	text := decodeWords(string(value))

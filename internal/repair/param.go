@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -40,8 +41,7 @@ func rewritten(value []byte, p mail.Param, text, eol string) []byte {
 	}
 	var out []byte
 	at := 0
-	for i := range p.Pieces { // the pieces may stand in another order than they are joined in
-		q := earliest(p.Pieces, i)
+	for i, q := range inOrder(p) {
 		out = append(out, value[at:q.Span.Start]...)
 		at = q.Value.End
 		if i > 0 {
@@ -59,27 +59,15 @@ func rewritten(value []byte, p mail.Param, text, eol string) []byte {
 // pieces returns the parameter's values as they stand, in the order they stand.
 func pieces(value []byte, p mail.Param) string {
 	var b strings.Builder
-	for i := range p.Pieces {
-		v := earliest(p.Pieces, i).Value
-		b.Write(bytes.Trim(value[v.Start:v.End], `"`))
+	for _, q := range inOrder(p) {
+		b.Write(bytes.Trim(value[q.Value.Start:q.Value.End], `"`))
 	}
 	return b.String()
 }
 
-// earliest returns the i-th of the pieces in the order they stand.
-func earliest(pieces []mail.Piece, i int) mail.Piece {
-	for _, q := range pieces {
-		before := 0
-		for _, r := range pieces {
-			if r.Span.Start < q.Span.Start {
-				before++
-			}
-		}
-		if before == i {
-			return q
-		}
-	}
-	return pieces[i]
+// inOrder returns the parameter's pieces in the order they stand, which need not be that in which they are joined.
+func inOrder(p mail.Param) []mail.Piece {
+	return slices.SortedFunc(slices.Values(p.Pieces), func(a, b mail.Piece) int { return a.Span.Start - b.Span.Start })
 }
 
 // extended writes a parameter by RFC 2231, in UTF-8, continued on a new line where it is long.
