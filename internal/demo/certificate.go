@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// selfSigned makes a certificate for host, and a file with it as the root that the guard is told to trust.
-func selfSigned(dir, host string) (*tls.Config, string, error) {
+// SelfSigned makes a certificate for host, and a file with it as the root that the guard is told to trust.
+func SelfSigned(dir, host string) (*tls.Config, string, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, "", fmt.Errorf("make a key: %w", err)

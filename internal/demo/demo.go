@@ -95,7 +95,7 @@ func setUp(ctx context.Context, out io.Writer) (s *stage, err error) {
 			s.tearDown()
 		}
 	}()
-	certificate, roots, err := selfSigned(dir, "post.nabo.example")
+	certificate, roots, err := SelfSigned(dir, "post.nabo.example")
 	if err != nil {
 		return s, err
 	}

@@ -1,0 +1,235 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"postvagt/internal/demo"
+	"postvagt/internal/mail"
+)
+
+// The scenarios in testdata/script run the real program against small mail servers. Besides testscript's own commands:
+//
+//	hop NAME [-tls=HOST] [-closed=ADDRESS,…]   starts a mail server; $NAME is its address, $NAME_ROOTS its certificate
+//	guard                                       fills variables into postvagt.yaml and starts postvagt serve; $GUARD is its address
+//	smtp CODE FROM TO,TO… FILE                  hands FILE over and wants that reply code; $ID is the accepted message
+//	becomes RECIPIENT STATE                     waits until $ID's delivery is there
+//	arrives HOP ADDRESS FILE [WORD…]            waits for a mail there that holds the words; FILE is its decoded form, FILE.raw the bytes
+//	absent HOP ADDRESS                          nothing has arrived there for the address
+//	notice TELLS                                $NOTICE is the newest notice about $ID that tells this
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{Dir: "testdata/script", Cmds: commands, Setup: func(e *testscript.Env) error {
+		e.Values[stageKey{}] = &scriptStage{hops: map[string]*demo.Mailboxes{}}
+		return nil
+	}})
+}
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"postvagt": main})
+}
+
+var commands = map[string]func(*testscript.TestScript, bool, []string){
+	"hop": cmdHop, "guard": cmdGuard, "smtp": cmdSMTP, "becomes": cmdBecomes, "arrives": cmdArrives, "absent": cmdAbsent, "notice": cmdNotice,
+}
+
+type stageKey struct{}
+
+// scriptStage is what one script has started.
+type scriptStage struct {
+	mu   sync.Mutex
+	hops map[string]*demo.Mailboxes
+}
+
+const scriptWait = 20 * time.Second
+
+func stageOf(ts *testscript.TestScript) *scriptStage { return ts.Value(stageKey{}).(*scriptStage) }
+
+func cmdHop(ts *testscript.TestScript, neg bool, args []string) {
+	name, host := args[0], ""
+	box := &demo.Mailboxes{Closed: map[mail.Address]bool{}}
+	for _, a := range args[1:] {
+		switch key, value, _ := strings.Cut(a, "="); key {
+		case "-tls":
+			host = value
+		case "-closed":
+			for c := range strings.SplitSeq(value, ",") {
+				box.Closed[mail.Address(c)] = true
+			}
+		default:
+			ts.Fatalf("hop: unknown option %s", a)
+		}
+	}
+	var certificate *tls.Config
+	if host != "" {
+		dir := ts.MkAbs(name + "-tls")
+		ts.Check(os.MkdirAll(dir, 0o700))
+		var roots string
+		var err error
+		certificate, roots, err = demo.SelfSigned(dir, host)
+		ts.Check(err)
+		ts.Setenv(name+"_ROOTS", roots)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		box.Serve(ctx, l, "hop.example", certificate)
+	}()
+	ts.Defer(func() { stop(); <-done })
+	ts.Setenv(name, l.Addr().String())
+	stageOf(ts).hops[name] = box
+}
+
+func cmdGuard(ts *testscript.TestScript, neg bool, args []string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	addr := l.Addr().String()
+	l.Close()
+	ts.Setenv("GUARD", addr)
+	file := ts.MkAbs("postvagt.yaml")
+	ts.Check(os.WriteFile(file, []byte(os.Expand(ts.ReadFile("postvagt.yaml"), ts.Getenv)), 0o600))
+	self, err := exec.LookPath("postvagt")
+	if p := filepath.Join(strings.Split(ts.Getenv("PATH"), string(os.PathListSeparator))[0], "postvagt"); err != nil {
+		self = p
+	}
+	log := &strings.Builder{}
+	cmd := exec.Command(self, "serve", "--config", file)
+	cmd.Stderr = log
+	ts.Check(cmd.Start())
+	ts.Defer(func() {
+		cmd.Process.Signal(os.Interrupt)
+		if err := cmd.Wait(); err != nil {
+			ts.Fatalf("the guard ended with %v:\n%s", err, log)
+		}
+	})
+	for range 1000 {
+		if c, err := net.Dial("tcp", addr); err == nil {
+			c.Close()
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	ts.Fatalf("the guard does not come up:\n%s", log)
+}
+
+func cmdSMTP(ts *testscript.TestScript, neg bool, args []string) {
+	code, from, to, file := args[0], args[1], strings.Split(args[2], ","), args[3]
+	body := strings.ReplaceAll(strings.ReplaceAll(ts.ReadFile(file), "\n", "\r\n"), "\r\n.", "\r\n..")
+	steps := []string{"", "EHLO script.example", "MAIL FROM:<" + from + ">"}
+	for _, r := range to {
+		address, notify, ok := strings.Cut(r, "+NOTIFY=")
+		line := "RCPT TO:<" + address + ">"
+		if ok {
+			line += " NOTIFY=" + strings.ReplaceAll(notify, ";", ",")
+		}
+		steps = append(steps, line)
+	}
+	steps = append(steps, "DATA", body+".")
+	c, err := net.DialTimeout("tcp", ts.Getenv("GUARD"), scriptWait)
+	ts.Check(err)
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(scriptWait))
+	in := bufio.NewReader(c)
+	var reply string
+	for i, s := range steps {
+		if i > 0 {
+			_, err := c.Write([]byte(s + "\r\n"))
+			ts.Check(err)
+		}
+		for reply = "   -"; len(reply) > 3 && reply[3] == '-'; {
+			reply, err = in.ReadString('\n')
+			ts.Check(err)
+		}
+		if reply[0] > '3' {
+			break
+		}
+	}
+	if !strings.HasPrefix(reply, code) {
+		ts.Fatalf("the guard answers %q, want %s", reply, code)
+	}
+	_, id, _ := strings.Cut(strings.TrimSpace(reply), "Accepted as ")
+	ts.Setenv("ID", id)
+	ts.Setenv("REPLY", strings.TrimSpace(reply))
+}
+
+// trace runs postvagt trace $ID --json.
+func trace(ts *testscript.TestScript) (story struct {
+	Deliveries []struct{ Recipient, State string }
+	Notices    []struct{ Notice, Tells string }
+}) {
+	out := &strings.Builder{}
+	if code := run([]string{"trace", "--config", ts.MkAbs("postvagt.yaml"), ts.Getenv("ID"), "--json"}, streams{strings.NewReader(""), out, out}); code != 0 {
+		ts.Fatalf("trace: %s", out)
+	}
+	ts.Check(json.Unmarshal([]byte(out.String()), &story))
+	return story
+}
+
+func cmdBecomes(ts *testscript.TestScript, neg bool, args []string) {
+	last := ""
+	for end := time.Now().Add(scriptWait); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		for _, d := range trace(ts).Deliveries {
+			if d.Recipient == args[0] {
+				if last = d.State; last == args[1] {
+					return
+				}
+			}
+		}
+	}
+	ts.Fatalf("the delivery to %s is %q, not %s", args[0], last, args[1])
+}
+
+func cmdNotice(ts *testscript.TestScript, neg bool, args []string) {
+	for end := time.Now().Add(scriptWait); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		for _, n := range trace(ts).Notices {
+			if n.Tells == args[0] {
+				ts.Setenv("NOTICE", n.Notice)
+				return
+			}
+		}
+	}
+	ts.Fatalf("no notice tells %s", args[0])
+}
+
+func cmdArrives(ts *testscript.TestScript, neg bool, args []string) {
+	ctx, stop := context.WithTimeout(context.Background(), scriptWait)
+	defer stop()
+	got := stageOf(ts).hops[args[0]].Wait(ctx, mail.Address(args[1]), args[3:]...)
+	if got == nil {
+		ts.Fatalf("nothing arrived at %s for %s with %q", args[0], args[1], args[3:])
+	}
+	m := mail.Parse(got.Raw, mail.Limits{})
+	var b strings.Builder
+	fmt.Fprintf(&b, "envelope sender: <%s>\n", got.From)
+	for _, f := range m.Root.Fields {
+		fmt.Fprintf(&b, "%s: %s\n", f.Name, m.Decoded(f))
+	}
+	for _, t := range demo.Texts(m)[1:] {
+		fmt.Fprintf(&b, "\n%s\n", strings.ReplaceAll(t, "\r\n", "\n"))
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(b.String()), 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs(args[2]+".raw"), got.Raw, 0o600))
+}
+
+func cmdAbsent(ts *testscript.TestScript, neg bool, args []string) {
+	for _, m := range stageOf(ts).hops[args[0]].All() {
+		if m.To == mail.Address(args[1]) {
+			ts.Fatalf("a mail for %s arrived at %s", args[1], args[0])
+		}
+	}
+}
