@@ -145,22 +145,31 @@ func (e *extractor) addresses(src source, f mail.Field, place detect.Place) {
 	if !detect.HoldsCPR(raw) && !detect.HoldsCPR(display) {
 		return
 	}
-	only := []byte(raw)
-	at := 0
+	same := display == raw
+	rest, only := []byte(raw), []byte(raw)
+	at, numbered := 0, 0
 	addrSpecs(raw, func(start, end int) {
 		blank(only[at:start])
+		blank(rest[start:end])
 		at = end
-		if detect.HoldsCPR(raw[start:end]) {
+		if !same && numbered < mostNumbered && detect.HoldsCPR(raw[start:end]) {
+			numbered++
 			display = strings.ReplaceAll(display, raw[start:end], strings.Repeat("\n", end-start))
 		}
 	})
 	blank(only[at:])
+	if same {
+		display = string(rest)
+	}
 	e.text(detect.Text{Place: place, Content: display})
 	e.text(detect.Text{Place: place, Content: string(only), Address: true})
-	if display != raw {
+	if !same {
 		e.rawDisplay(raw, display, string(only), place)
 	}
 }
+
+// mostNumbered bounds how many addresses with a number are sought in a decoded value; further ones count as names.
+const mostNumbered = 100
 
 // rawDisplay hands out the undecoded value of an address field where it holds a number that neither text above had.
 func (e *extractor) rawDisplay(raw, display, only string, place detect.Place) {

@@ -86,24 +86,32 @@ type parameter struct{ name, value string }
 // reader may take.
 func parameters(s string) []parameter {
 	var all []parameter
+	var joined strings.Builder // the pieces of the newest parameter
+	flush := func() {
+		if n := len(all); n > 0 && joined.Len() > 0 {
+			all[n-1].value = joined.String()
+			joined.Reset()
+		}
+	}
 	for first := true; s != ""; first = false {
 		var piece string
 		piece, s = cutPiece(s)
 		key, value, ok := strings.Cut(piece, "=")
 		if !ok {
 			if !first || strings.ContainsAny(piece, "0123456789") {
+				flush()
 				all = append(all, parameter{value: strings.TrimSpace(piece)})
 			}
 			continue
 		}
-		key, _, _ = strings.Cut(strings.ToLower(strings.TrimSpace(key)), "*")
-		value = unquote(strings.TrimSpace(value))
-		if n := len(all); n > 0 && all[n-1].name == key && strings.Contains(piece, "*") {
-			all[n-1].value += value
-			continue
+		key, _, pieces := strings.Cut(strings.ToLower(strings.TrimSpace(key)), "*")
+		if n := len(all); n == 0 || all[n-1].name != key || !pieces {
+			flush()
+			all = append(all, parameter{name: key})
 		}
-		all = append(all, parameter{key, value})
+		joined.WriteString(unquote(strings.TrimSpace(value)))
 	}
+	flush()
 	return all
 }
 

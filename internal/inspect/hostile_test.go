@@ -55,6 +55,10 @@ func TestHostile(t *testing.T) {
 	for i := range 1000 {
 		deep += fmt.Sprintf("Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n", i, i)
 	}
+	var addresses strings.Builder
+	for i := range 40_000 {
+		fmt.Fprintf(&addresses, "010170-%d@a.example, ", 5000+i%5000)
+	}
 	for _, c := range []struct {
 		name, raw string
 		kind      detect.Kind
@@ -68,6 +72,10 @@ func TestHostile(t *testing.T) {
 		{"endless header", "Subject: " + strings.Repeat("a", 8<<20) + "\r\n\r\n" + number, detect.Uninspected, string(mail.DefectHeaderSize)},
 		{"endless fields", strings.Repeat("X-A: 010170-5000\r\n", 50_000) + "\r\nhej", detect.CPR, ""},
 		{"endless addresses", "To: " + strings.Repeat("010170-5000@a.example, ", 20_000) + "\r\n\r\nhej", detect.CPR, "local part"},
+		{"endless addresses, coded", "To: =?utf-8?q?=C3=A6?= <a@b.example>, " + addresses.String() + "\r\n\r\nhej", detect.CPR, "local part"},
+		{"endless pieces", "Content-Type: text/plain; a=010170-5000" + strings.Repeat(";a*=x", 150_000) + "\r\n\r\nhej", detect.CPR, ""},
+		{"endless pieces, counted", "Content-Type: text/plain; a=010170-5000" + strings.Repeat(";a*1=x", 150_000) + "\r\n\r\nhej", detect.CPR, ""},
+		{"endless brackets", "To: " + strings.Repeat("<", 500_000) + "010170-5000\r\n\r\nhej", detect.CPR, ""},
 		{"endless parameters", "Content-Type: text/plain" + strings.Repeat("; name*0=010170-5000", 20_000) + "\r\n\r\nhej", detect.CPR, ""},
 		{"endless encoded words", "Subject: " + strings.Repeat("=?utf-8?q?_010170=2D5000?= ", 30_000) + "\r\n\r\nhej", detect.CPR, ""},
 		{"endless tags", "Content-Type: text/html\r\n\r\n" + strings.Repeat("<b style='display:none'>", 100_000) + number, detect.CPR, ""},
