@@ -10,8 +10,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -282,7 +282,21 @@ func (c *conn) logPanic(what string, p any) {
 		words = detect.Mask(e.Error())
 	}
 	c.log(slog.LevelError, "smtp panic", slog.String("in", what), slog.String("panic", words),
-		slog.String("stack", string(debug.Stack())))
+		slog.String("stack", stack()))
+}
+
+// stack is the way to a panic by function and line. debug.Stack would add arguments in hex, which may be pieces of a message.
+func stack() string {
+	var pcs [64]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(3, pcs[:])])
+	var b strings.Builder
+	for {
+		f, more := frames.Next()
+		fmt.Fprintf(&b, "%s %s:%d\n", f.Function, filepath.Base(f.File), f.Line)
+		if !more {
+			return b.String()
+		}
+	}
 }
 
 // log writes a line with the connection's attributes. Nothing of what the client sent is among them.

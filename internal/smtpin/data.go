@@ -205,6 +205,10 @@ func (c *conn) finish(msg []byte, bad *Reply) {
 		c.reply(bad.Code, bad.Enhanced, bad.Text)
 		return
 	}
+	// A confirmation of an earlier message must not wait for this one to be durable: who misses it sends twice.
+	if c.flush() != nil {
+		return
+	}
 	env.EightBit = env.EightBit || eightBit(msg)
 	c.idle = 0
 	usual := c.s.usual.Load()

@@ -2,6 +2,7 @@ package smtpin
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -88,13 +89,13 @@ func FuzzDot(f *testing.F) {
 	})
 }
 
-// FuzzServer plays random sessions. The strict Handler checks each call; here: the session ends, messages are confirmed only
+// FuzzServer plays random sessions, in clear or as if TLS were on. The strict Handler checks each call; here: the session ends, messages are confirmed only
 // when taken, replies are well formed and repeat no number.
 func FuzzServer(f *testing.F) {
-	f.Add([]byte(opening+"x\r\n.\r\nQUIT\r\n"), byte(0))
-	f.Add([]byte(opening+"x\n.\r\n"+second+".\r\nQUIT\r\n"), byte(1))
-	f.Add([]byte("EHLO c\r\nMAIL FROM:<> SIZE=1 BODY=8BITMIME SMTPUTF8 RET=FULL ENVID=x\r\nRCPT TO:<b@borger.example> NOTIFY=NEVER ORCPT=rfc822;b\r\nBDAT 3 LAST\r\na\r\nQUIT\r\n"), byte(7))
-	f.Add([]byte("EHLO c\r\nMAIL FROM:<panic@a.example>\r\nVRFY 0101705000\r\nAUTH PLAIN x\r\nSTARTTLS\r\n"), byte(3))
+	f.Add([]byte(opening+"x\r\n.\r\nQUIT\r\n"), byte(0), false)
+	f.Add([]byte(opening+"x\n.\r\n"+second+".\r\nQUIT\r\n"), byte(1), false)
+	f.Add([]byte("EHLO c\r\nMAIL FROM:<> SIZE=1 BODY=8BITMIME SMTPUTF8 RET=FULL ENVID=x\r\nRCPT TO:<b@borger.example> NOTIFY=NEVER ORCPT=rfc822;b\r\nBDAT 3 LAST\r\na\r\nQUIT\r\n"), byte(7), false)
+	f.Add([]byte("EHLO c\r\nMAIL FROM:<panic@a.example>\r\nVRFY 0101705000\r\nAUTH PLAIN x\r\nSTARTTLS\r\n"), byte(3), false)
 	dialogs, err := filepath.Glob("testdata/dialog/*.txt")
 	if err != nil {
 		f.Fatal(err)
@@ -104,15 +105,56 @@ func FuzzServer(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(clientSide(f, string(b)), byte(i))
+		f.Add(clientSide(f, string(b)), byte(i), strings.Contains(string(b), "TLS\n"))
 	}
-	f.Fuzz(func(t *testing.T, in []byte, step byte) {
-		s := &script{in: in, chunk: func() int { return int(step) + 1 }}
-		got, replies := s.run(t, Options{MaxSize: 2000, MaxRecipients: 5})
+	f.Fuzz(func(t *testing.T, in []byte, step byte, secure bool) {
+		s := &script{in: in, chunk: func() int { return int(step) + 1 }, tls: secure}
+		got, replies := s.run(t, Options{MaxSize: 2000, MaxRecipients: 5, Auth: secure, AuthRequired: secure && step%2 == 1})
 		if n := strings.Count(replies, "250 2.0.0 taken\r\n"); n > len(got) {
 			t.Errorf("%d messages confirmed, %d taken", n, len(got))
 		}
 		checkReplies(t, replies)
+	})
+}
+
+// FuzzMessage sends the same message by DATA and by BDAT in chunks of all sizes: sound ones arrive unchanged, others never.
+func FuzzMessage(f *testing.F) {
+	for _, m := range []string{"", "\r\n", ".\r\n", "a\r\n.\r\nb\r\n", "a\nb\r\n", "a\rb\r\n", "no end", "..\r\n.x\r\n", "\r\n.\r\r\n", "x\r"} {
+		f.Add([]byte(m), byte(0))
+		f.Add([]byte(m), byte(2))
+	}
+	f.Fuzz(func(t *testing.T, msg []byte, step byte) {
+		if bytes.Contains(msg, []byte("DATA\r\n")) {
+			return // script holds reads back there
+		}
+		sound := !bytes.ContainsAny(bytes.ReplaceAll(msg, []byte("\r\n"), nil), "\r\n")
+		want := string(msg)
+		if want != "" && !strings.HasSuffix(want, "\r\n") {
+			want += "\r\n"
+		}
+		envelope := strings.TrimSuffix(opening, "DATA\r\n")
+		chunks := []byte(envelope)
+		for rest := msg; ; {
+			n := min(int(step)+1, len(rest))
+			last := ""
+			if n == len(rest) {
+				last = " LAST"
+			}
+			chunks = append(fmt.Appendf(chunks, "BDAT %d%s\r\n", n, last), rest[:n]...)
+			if rest = rest[n:]; last != "" {
+				break
+			}
+		}
+		stuffed := strings.ReplaceAll("\r\n"+want, "\r\n.", "\r\n..")[2:]
+		for name, in := range map[string][]byte{"BDAT": chunks, "DATA": []byte(opening + stuffed + ".\r\n")} {
+			got, replies := (&script{in: in, chunk: func() int { return int(step)%7 + 1 }}).run(t, Options{MaxErrors: 1 << 20})
+			if sound && (len(got) != 1 || got[0].data != want) {
+				t.Errorf("%s %q: %+v\n%s", name, msg, got, replies)
+			}
+			if !sound && len(got) != 0 {
+				t.Errorf("%s %q is taken", name, msg)
+			}
+		}
 	})
 }
 

@@ -2,6 +2,7 @@ package smtpin
 
 import (
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -18,6 +19,7 @@ type script struct {
 	pos   int // read so far
 	out   bytes.Buffer
 	chunk func() int // largest next read; nil: no bound
+	tls   bool       // pretend that TLS is on
 }
 
 func (s *script) Read(p []byte) (int, error) {
@@ -51,7 +53,11 @@ func (s *script) run(t testing.TB, o Options) ([]taken, string) {
 	t.Helper()
 	h := &strict{t: t}
 	o.Host = "mx.eksempel.example"
-	newConn(New(h, o), s, remoteIP(s)).serve(t.Context())
+	c := newConn(New(h, o), s, remoteIP(s))
+	if s.tls {
+		c.client.TLS = &tls.ConnectionState{Version: tls.VersionTLS13}
+	}
+	c.serve(t.Context())
 	return h.taken(), s.out.String()
 }
 

@@ -282,7 +282,7 @@ func TestLogHoldsNothing(t *testing.T) {
 		t.Fatalf("%+v\n%s", got, replies)
 	}
 	for name, text := range map[string]string{"log": log.String(), "replies": replies} {
-		if strings.Contains(text, "5000") || strings.Contains(text, "eksempel.example>") {
+		if holdsNumber(text) || strings.Contains(text, "eksempel.example>") {
 			t.Errorf("the %s hold what the client sent:\n%s", name, text)
 		}
 	}
@@ -325,7 +325,7 @@ func TestOwnPanic(t *testing.T) {
 	if got := c.out.String(); !strings.HasSuffix(got, "421 4.3.0 mx.eksempel.example local error, try again later\r\n") {
 		t.Errorf("client read %q", got)
 	}
-	if !strings.Contains(log.String(), "smtp panic") || strings.Contains(log.String(), "010170") {
+	if !strings.Contains(log.String(), "smtp panic") || holdsNumber(log.String()) {
 		t.Errorf("log %s", log.String())
 	}
 }
