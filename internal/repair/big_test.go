@@ -11,7 +11,7 @@ import (
 // TestHostile: what is made to be slow is repaired or refused in time. The bound is wide, for slow machines; without
 // the care taken in clean.go some of these took minutes.
 func TestHostile(t *testing.T) {
-	const n = 1 << 20 / 16
+	const n = 1 << 20 / 32
 	for name, head := range map[string]string{
 		"one long subject":  "Subject: " + strings.Repeat("010170-5000\r\n ", n),
 		"subjects":          strings.Repeat("Subject: 010170-5000\r\n", n/2),

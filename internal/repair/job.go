@@ -11,9 +11,10 @@ import (
 
 // job is one repair under way: what is to be different, over the bytes that came. Nothing is written before apply.
 type job struct {
-	m   *mail.Message
-	o   Options
-	eol string // the message's own line end
+	m        *mail.Message
+	findings []detect.Finding // in m, as handed in
+	o        Options
+	eol      string // the message's own line end
 
 	fields  map[*mail.Part]map[int][]byte // new bytes of a whole field, by its index; empty: taken out
 	added   map[*mail.Part][]byte         // fields to stand last in a part's header
@@ -33,9 +34,9 @@ type splice struct {
 	with []byte
 }
 
-func newJob(m *mail.Message, o Options) *job {
+func newJob(m *mail.Message, findings []detect.Finding, o Options) *job {
 	return &job{
-		m: m, o: o, eol: lineEnd(m),
+		m: m, findings: findings, o: o, eol: lineEnd(m),
 		fields:  map[*mail.Part]map[int][]byte{},
 		added:   map[*mail.Part][]byte{},
 		bodies:  map[*mail.Part][]byte{},

@@ -33,14 +33,42 @@ func (j *job) prove(after []byte, left map[detect.Place]bool, floor float64) err
 	return nil
 }
 
-// proveClean: no number is left in a readable place.
+// proveClean: no number is left in a readable place, and nothing is unread that was read before, for what was not
+// looked at proves nothing.
 func (j *job) proveClean(m *mail.Message, left map[detect.Place]bool, floor float64) error {
-	for _, f := range inspect.Message(m, j.o.now(), inspect.Options{}).Findings {
+	after := inspect.Message(m, j.o.now(), inspect.Options{}).Findings
+	for _, f := range after {
 		if taken(f) && f.Confidence >= floor && !(f.Confidence < Weak && left[foldPlace(f.Place)]) {
 			return fmt.Errorf("a number is left in %s %s", f.Place.Kind, detect.Mask(f.Place.Name))
 		}
 	}
+	if !allIn(unread(after), unread(j.findings)) {
+		before := inspect.Message(j.m, j.o.now(), inspect.Options{}).Findings // the caller may have kept these to itself
+		if !allIn(unread(after), unread(before)) {
+			return errors.New("something can no longer be read")
+		}
+	}
 	return nil
+}
+
+// unread counts the things that could not be read, by why. Their places may move with a repair.
+func unread(findings []detect.Finding) map[string]int {
+	n := map[string]int{}
+	for _, f := range findings {
+		if f.Kind == detect.Uninspected {
+			n[f.Why]++
+		}
+	}
+	return n
+}
+
+func allIn(a, b map[string]int) bool {
+	for why, n := range a {
+		if n > b[why] {
+			return false
+		}
+	}
+	return true
 }
 
 // shape lists the parts of a message in order.

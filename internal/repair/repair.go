@@ -98,7 +98,7 @@ func Repair(m *mail.Message, findings []detect.Finding, o Options) ([]byte, []Ch
 	if s.obstacle = cmp.Or(s.obstacle, bodyObstacle(m)); s.obstacle != "" {
 		return nil, nil, fmt.Errorf("repair: %w: %s", ErrImpossible, s.obstacle)
 	}
-	j := newJob(m, o)
+	j := newJob(m, findings, o)
 	if err := j.clean(s); err != nil {
 		return nil, nil, fmt.Errorf("repair: %w", err)
 	}
