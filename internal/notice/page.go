@@ -105,6 +105,9 @@ func write(n Notice, lang string) (document, error) {
 func forOwner(k ledger.TellKind) bool { return k == ledger.TellReminder || k == ledger.TellEscalated }
 
 func newPage(n Notice, lang string) *page {
+	if n.Tells == ledger.TellDigest {
+		n.Message.ID = "" // it is about many messages
+	}
 	return &page{
 		Lang: lang, Rung: n.Rung, Inbound: n.Message.Direction == policy.Inbound,
 		ToSender:  n.Rung == 0 && strings.EqualFold(safe(string(n.To), 320), n.Message.Sender),
