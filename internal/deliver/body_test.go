@@ -16,9 +16,15 @@ type sink struct {
 	net.Conn
 	bytes.Buffer
 	writes int
+	err    error // reported by Write, which takes every byte nevertheless
 }
 
-func (s *sink) Write(b []byte) (int, error)      { s.writes++; return s.Buffer.Write(b) }
+func (s *sink) Write(b []byte) (int, error) {
+	s.writes++
+	s.Buffer.Write(b)
+	return len(b), s.err
+}
+
 func (s *sink) Read([]byte) (int, error)         { return 0, io.EOF }
 func (s *sink) Close() error                     { return nil }
 func (s *sink) SetDeadline(time.Time) error      { return nil }
@@ -61,6 +67,18 @@ func TestSendMessage(t *testing.T) {
 	}
 	if out := sent(t, []byte("A: b\r\n"), []byte(dots)); out.writes > 40 {
 		t.Errorf("%d writes for 400 kB of short lines", out.writes)
+	}
+}
+
+// TestTakenAndBroken is a connection that takes the end of data and fails at once: the hop may have the message.
+func TestTakenAndBroken(t *testing.T) {
+	out := &sink{err: errCut}
+	s := New(Options{Resolver: anywhere{}}).newSession(context.Background(), out, Receipt{})
+	defer s.close()
+	tx := &transaction{session: s, job: &Job{Head: []byte(head), Body: []byte(body)}, results: make([]Result, 1)}
+	tx.message()
+	if tx.results[0].Outcome != Unknown {
+		t.Errorf("got %s, want unknown", tx.results[0].Outcome)
 	}
 }
 

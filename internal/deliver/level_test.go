@@ -1,7 +1,9 @@
 package deliver
 
 import (
+	"context"
 	"crypto/tls"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -215,6 +217,27 @@ func TestLogin(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestLoginIsTriedOnce keeps a wrong password from locking the account: no other address is tried with it.
+func TestLoginIsTriedOnce(t *testing.T) {
+	a := newAuthority(t)
+	p := &peer{t: t, manners: manners{tls: a.issue(t, "smart.example", time.Now().Add(time.Hour)), offers: []string{"AUTH PLAIN"},
+		answer: answers("AUTH", "535 5.7.8 wrong")}}
+	c := New(Options{Dial: p.listen(), Resolver: twice{}})
+	j := job(level.None, "b@borger.example")
+	j.Hop.User, j.Hop.Password = "vagt", "hemmelig"
+	_, results := c.Attempt(t.Context(), j)
+	if got := outcomes(results); got != "deferred 535 5.7.8" || p.connections() != 1 {
+		t.Errorf("got %s over %d connections", got, p.connections())
+	}
+}
+
+// twice is a Resolver that gives every host two addresses.
+type twice struct{ anywhere }
+
+func (twice) Addresses(context.Context, string) ([]netip.Addr, error) {
+	return []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")}, nil
 }
 
 func loginAnswers() func(string) string {

@@ -69,6 +69,7 @@ func TestReuseHoldsTheLevel(t *testing.T) {
 	if _, results := c.Attempt(t.Context(), high); results[0].Outcome != TooLow {
 		t.Errorf("got %s, want too-low", results[0].Outcome)
 	}
+	deliver(t, c, low) // leaves a cleartext connection idle again
 	mu.Lock()
 	refuse = false
 	mu.Unlock()
@@ -163,6 +164,17 @@ func TestStale(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestTooManyReplies is a hop that says more than it was asked: its connection is out of step and is not used again.
+func TestTooManyReplies(t *testing.T) {
+	p := &peer{t: t, manners: manners{answer: answers(".", "250 2.0.0 taken\n250 2.0.0 taken again")}}
+	c := client(t, p.listen())
+	deliver(t, c, job(level.None, "b@borger.example"))
+	deliver(t, c, job(level.None, "b@borger.example"))
+	if p.connections() != 2 {
+		t.Errorf("%d connections, want 2", p.connections())
 	}
 }
 
