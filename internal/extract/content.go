@@ -32,7 +32,7 @@ var forms = map[string]form{
 	"application/json": asJSON, "text/json": asJSON, "application/javascript": asJSON, "text/javascript": asJSON,
 	"application/xml": asXML, "text/xml": asXML, "application/xml-dtd": asXML,
 	"application/csv": asText, "application/x-csv": asText, "application/sql": asText, "application/yaml": asText, "application/x-yaml": asText,
-	"application/pgp-encrypted": asText, "application/pgp-keys": asText, "application/pgp-signature": asSignature,
+	"application/pgp-encrypted": asText, "application/pgp-keys": asText, "application/pgp-signature": asText,
 	"application/pkcs7-signature": asSignature, "application/x-pkcs7-signature": asSignature,
 	"application/pkcs7-mime": asSMIME, "application/x-pkcs7-mime": asSMIME,
 	"message/rfc822": asMessage, "message/global": asMessage, "message/news": asMessage,
@@ -79,7 +79,7 @@ func (e *extractor) content(src source, p *mail.Part, main bool) {
 	case asSMIME:
 		e.smime(src, p, main)
 	case asSignature:
-		if p.Parent == nil || p.Parent.MediaType != "multipart/signed" {
+		if !signature(p) {
 			e.binary(src, p, main)
 		}
 	case asBinary:
@@ -87,6 +87,14 @@ func (e *extractor) content(src source, p *mail.Part, main bool) {
 	default:
 		e.textual(src, p, f, main)
 	}
+}
+
+// signature reports whether p is what its type says: the second part of a signed one, and no larger than signatures with
+// their certificates are.
+func signature(p *mail.Part) bool {
+	const most = 64 << 10
+	up := p.Parent
+	return up != nil && up.MediaType == "multipart/signed" && len(up.Parts) == 2 && up.Parts[1] == p && p.Body.Len() <= most
 }
 
 // smime tells an opaque S/MIME part (RFC 8551, section 3.2.2). Its type is what the sender says it is: signed content is
@@ -258,8 +266,12 @@ func (e *extractor) binary(src source, p *mail.Part, main bool) {
 
 // generic reports whether a media type says nothing about the content.
 func generic(t string) bool {
-	return t == "application/octet-stream" || t == "application/unknown" || t == "application/x-unknown" || t == "application/force-download" ||
-		t == "application/x-download" || t == "binary/octet-stream" || t == "application/download"
+	switch t {
+	case "application/octet-stream", "binary/octet-stream", "application/unknown", "application/x-unknown", "application/download",
+		"application/x-download", "application/force-download":
+		return true
+	}
+	return false
 }
 
 // readable reports whether b is plain text: UTF-8 without control characters, and no format we know.
@@ -267,15 +279,17 @@ func readable(b []byte) bool {
 	if binaryKind(b) != "" {
 		return false
 	}
-	for i, c := range b {
+	for _, c := range b {
 		if c < ' ' && c != '\t' && c != '\n' && c != '\r' && c != '\f' || c == 0x7f {
 			return false
 		}
-		if c >= utf8.RuneSelf {
-			return utf8.Valid(b[i:]) || utf8.Valid(bytes.TrimRightFunc(b[i:], func(r rune) bool { return r == utf8.RuneError }))
+	}
+	for cut := range min(utf8.UTFMax, len(b)+1) { // the last character may have been cut off by a limit
+		if utf8.Valid(b[:len(b)-cut]) {
+			return true
 		}
 	}
-	return true
+	return false
 }
 
 // binaryKind names the format b begins as, "" where it is none we know.

@@ -175,6 +175,8 @@ func TestUnread(t *testing.T) {
 		{"S/MIME, attached", part("Content-Type: application/pkcs7-mime; smime-type=enveloped-data\nContent-Disposition: attachment", "x"), "encrypted: S/MIME", Facts{}},
 		{"signed", head + "Content-Type: multipart/signed; boundary=xx; protocol=\"application/pkcs7-signature\"\n\n--xx\n\nhej\n--xx\nContent-Type: application/pkcs7-signature; name=smime.p7s\n\nx\n--xx--\n", "", Facts{Signed: true}},
 		{"a signature that signs nothing", part("Content-Type: application/pkcs7-signature", "x\x01"), "attachment content is not read yet: application/pkcs7-signature", Facts{}},
+		{"a large signature", head + "Content-Type: multipart/signed; boundary=xx\n\n--xx\n\nhej\n--xx\nContent-Type: application/pkcs7-signature\n\n" + strings.Repeat("x\x01", 40_000) + "\n--xx--\n",
+			"attachment content is not read yet: application/pkcs7-signature", Facts{Signed: true}},
 		{"PGP, encrypted", head + "Content-Type: multipart/encrypted; boundary=xx; protocol=\"application/pgp-encrypted\"\n\n--xx\nContent-Type: application/pgp-encrypted\n\nVersion: 1\n--xx\nContent-Type: application/octet-stream\n\n-----BEGIN PGP MESSAGE-----\nx\n--xx--\n",
 			"encrypted: application/pgp-encrypted|encrypted: PGP", Facts{Encrypted: true}},
 		{"PGP, inline", head + "\n-----BEGIN PGP MESSAGE-----\nx\n", "encrypted: PGP within the text", Facts{Encrypted: true}},
@@ -234,6 +236,27 @@ func TestGuard(t *testing.T) {
 	})
 	if !found || failed != 1 {
 		t.Errorf("found the other part: %v, told of the failed one %d times, want true and once", found, failed)
+	}
+}
+
+func TestReadable(t *testing.T) {
+	for s, want := range map[string]bool{"": true, "hej\r\n": true, "æøå": true, "æø\xc3": true, "\xc3": true, "\xe6 latin": false, "\x80 a b c": false, "a\x00": false, "æ\x01": false,
+		"æ\xff abc": false, "%PDF-1.4": false} {
+		if got := readable([]byte(s)); got != want {
+			t.Errorf("readable(%q) = %v, want %v", s, got, want)
+		}
+	}
+}
+
+func TestShown(t *testing.T) {
+	for in, want := range map[string]string{"": "", "a.pdf": "a.pdf", "010170-5000.pdf": "010170-••••.pdf", "a\r\nb": "a  b", "\xff": "\uFFFD",
+		"010170\x015000": "010170-••••", "010170-\x7f5000": "010170-••••"} {
+		if got := shown(in); got != want {
+			t.Errorf("shown(%q) = %q, want %q", in, got, want)
+		}
+	}
+	if got := shown(strings.Repeat("æ", 500)); len(got) > 130 {
+		t.Errorf("%d bytes, want a bounded length", len(got))
 	}
 }
 

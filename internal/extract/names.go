@@ -47,6 +47,9 @@ func (e *extractor) names(src source, p *mail.Part) {
 			continue
 		}
 		raw := src.m.Unfolded(f)
+		if !mayHold(raw) {
+			continue
+		}
 		field := src.place(detect.InPartHeader, p, f.Name)
 		if p.Parent == nil {
 			field = src.place(detect.InHeader, p, f.Name)
@@ -73,6 +76,12 @@ func (e *extractor) names(src source, p *mail.Part) {
 			}
 		}
 	}
+}
+
+// mayHold reports whether any spelling in a structured field's value can hold a number: it has ten digits (percent signs
+// need digits, too), or something that decoding turns into digits.
+func mayHold(raw string) bool {
+	return strings.Contains(raw, "=?") || strings.ContainsAny(raw, "*\x1b") || digits([]byte(raw))
 }
 
 // machineParams are the parameters that programs make up.
