@@ -48,7 +48,23 @@ func (c serveCmd) Run(s streams) error {
 	})
 	defer stopping()
 	go watchdog(ctx)
+	go reload(ctx, g)
 	return g.Run(ctx)
+}
+
+// reload looks at the certificate's files on SIGHUP.
+func reload(ctx context.Context, g *guard.Guard) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hup:
+			g.Reload()
+		}
+	}
 }
 
 // newLog makes the structured log. Text values are masked once more on their way out (law 6).

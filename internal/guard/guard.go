@@ -19,6 +19,7 @@ import (
 
 	"postvagt/internal/config"
 	"postvagt/internal/deliver"
+	"postvagt/internal/detect"
 	"postvagt/internal/ledger"
 	"postvagt/internal/policy"
 	"postvagt/internal/smtpin"
@@ -205,9 +206,14 @@ func (t *teller) policyOf(authority string) *policy.Policy { return t.policies[a
 // now is the program's clock, in UTC; virtual in tests under synctest.
 func now() time.Time { return time.Now().UTC() }
 
-// NewMessageID makes an id: 26 characters of lower-case base32, 130 bits.
+// NewMessageID makes an id: 26 characters of lower-case base32, 130 bits. One that could be taken for a CPR number would
+// be masked wherever it is shown, so it is not used.
 func NewMessageID() ledger.MessageID {
-	return ledger.MessageID(strings.ToLower(rand.Text()))
+	for {
+		if id := strings.ToLower(rand.Text()); !detect.HoldsCPR(id) {
+			return ledger.MessageID(id)
+		}
+	}
 }
 
 // errStopping is given to clients while the guard stops.

@@ -122,7 +122,8 @@ type certificate struct {
 	files   config.TLS
 	log     *slog.Logger
 	current atomic.Pointer[tls.Certificate]
-	stamp   [2]time.Time // of the files last read; owned by watch
+	stamp   [2]time.Time  // of the files last read; owned by watch
+	asked   chan struct{} // capacity 1
 }
 
 // loadCertificate reads the certificate; nil when none is configured.
@@ -130,7 +131,7 @@ func loadCertificate(files config.TLS, log *slog.Logger) (*certificate, error) {
 	if files.Cert == "" {
 		return nil, nil
 	}
-	c := &certificate{files: files, log: log}
+	c := &certificate{files: files, log: log, asked: make(chan struct{}, 1)}
 	c.stamp = c.stamps()
 	return c, c.read()
 }
@@ -153,7 +154,7 @@ func (c *certificate) stamps() (s [2]time.Time) {
 	return s
 }
 
-// watch reads the files anew within a few seconds of a change. A pair that cannot be read leaves the old one in use.
+// watch reads the files anew within a few seconds of a change, or at once when asked. A pair that cannot be read leaves the old one in use.
 func (c *certificate) watch(ctx context.Context) {
 	tick := time.NewTicker(5 * time.Second)
 	defer tick.Stop()
@@ -161,6 +162,7 @@ func (c *certificate) watch(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-c.asked:
 		case <-tick.C:
 		}
 		s := c.stamps()
@@ -173,6 +175,17 @@ func (c *certificate) watch(ctx context.Context) {
 		}
 		c.stamp = s
 		c.log.Info("TLS certificate read anew", "file", c.files.Cert)
+	}
+}
+
+// Reload looks at once whether the certificate's files have changed; without it that takes a few seconds.
+func (g *Guard) Reload() {
+	if g.tls == nil {
+		return
+	}
+	select {
+	case g.tls.asked <- struct{}{}:
+	default:
 	}
 }
 

@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
 	"sync"
 	"time"
@@ -89,12 +90,12 @@ func (p *passwordCache) check(users []config.User, name, password string) bool {
 		p.keep(key)
 		return true
 	}
-	absent.Check(password) // an unknown user takes as long as a wrong password
+	absent().Check(password) // an unknown user takes as long as a wrong password
 	return false
 }
 
-// absent is a user that nobody is: its hash is of random bytes.
-var absent = config.User{Hash: "$argon2id$v=19$m=65536,t=3,p=2$c29tZSBzYWx0IHZhbHVl$Y2k8Zl0mYUpY3Vf3J2oA2m9mQW1lZG9lc25vdG1hdHRlcg"}
+// absent is a user that nobody is: checking a password against it takes as long as against one made by hash-password.
+var absent = sync.OnceValue(func() config.User { return config.User{Hash: config.HashPassword(rand.Text())} })
 
 func (p *passwordCache) fresh(key [32]byte) bool {
 	p.mu.Lock()
