@@ -128,7 +128,7 @@ func (in intake) read(e *smtpin.Envelope, data []byte) (*incoming, *smtpin.Reply
 	if bare := in.withoutSecrets(m); bare != nil {
 		m = mail.Parse(bare, mail.Limits{})
 	}
-	w := &incoming{id: NewMessageID(), at: now(), envelope: e, message: m, direction: in.direction(e, tr), headerID: headerID(m)}
+	w := &incoming{id: ledger.NewMessageID(), at: now(), envelope: e, message: m, direction: in.direction(e, tr), headerID: headerID(m)}
 	w.authority = in.authority(w)
 	return w, nil
 }

@@ -6,12 +6,9 @@ package guard
 
 import (
 	"context"
-	"crypto/rand"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"strings"
 	"sync"
 	"time"
 
@@ -19,7 +16,6 @@ import (
 
 	"postvagt/internal/config"
 	"postvagt/internal/deliver"
-	"postvagt/internal/detect"
 	"postvagt/internal/ledger"
 	"postvagt/internal/policy"
 	"postvagt/internal/smtpin"
@@ -205,16 +201,3 @@ func (t *teller) policyOf(authority string) *policy.Policy { return t.policies[a
 
 // now is the program's clock, in UTC; virtual in tests under synctest.
 func now() time.Time { return time.Now().UTC() }
-
-// NewMessageID makes an id: 26 characters of lower-case base32, 130 bits. One that could be taken for a CPR number would
-// be masked wherever it is shown, so it is not used.
-func NewMessageID() ledger.MessageID {
-	for {
-		if id := strings.ToLower(rand.Text()); !detect.HoldsCPR(id) {
-			return ledger.MessageID(id)
-		}
-	}
-}
-
-// errStopping is given to clients while the guard stops.
-var errStopping = errors.New("the guard is stopping")

@@ -212,7 +212,7 @@ func (t *teller) wanted(w telling) bool {
 
 // addressed composes and seals a notice to one rung.
 func (t *teller) addressed(w telling, r rung) (*ledger.NewNotice, error) {
-	id := NewMessageID()
+	id := ledger.NewMessageID()
 	n := t.facts(w, r)
 	n.ID = id
 	raw, err := notice.Compose(n)
