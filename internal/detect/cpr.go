@@ -85,10 +85,18 @@ func mod11(d *[10]byte) bool {
 	return sum%11 == 0
 }
 
-// timestamp reports whether the window is written as a year, month, day and hour are (2010-10-20 12), which fits the form
-// of a number in the years whose last two digits are a month.
+// timestamp reports whether the window is written as a point in time: a year, month, day and hour (2010-10-20 12), which
+// fits the form of a number in the years whose last two digits are a month, or a date and a time with a full stop, as in
+// Danish (10.12.25 19.43).
 func timestamp(w *window) bool {
-	return w.sizes == 4222 && (w.digits[0] == 2 && w.digits[1] == 0 || w.digits[0] == 1 && w.digits[1] == 9)
+	d := &w.digits
+	switch w.sizes {
+	case 4222:
+		return d[0] == 2 && d[1] == 0 || d[0] == 1 && d[1] == 9
+	case 22222:
+		return w.cut == bySpace && w.last == byDot && d[6]*10+d[7] < 24 && d[8] < 6
+	}
+	return false
 }
 
 // form returns what a window's writing alone is worth, with and without the check digit. The figures are a judgement:

@@ -49,6 +49,7 @@ type window struct {
 	shape      shape
 	cut        joint // between the sixth and seventh digit; none for a plain one
 	inner      joint // between the groups of the date, when all alike; else loose
+	last       joint // before the last group
 	atSix      bool  // plain, with a mark after the sixth digit
 	afterFour  bool  // plain, and a group of four digits is joined to it: perhaps an account with its registration number
 	phone      bool  // it begins with, or follows, an international prefix
@@ -256,7 +257,7 @@ func (sc *scanner) fill(w *window, k, cut int) bool {
 		w.afterFour = first.joint != none && sc.n > 1 && sc.back(1).n == 4
 		return true
 	}
-	w.cut = sc.back(cut).joint
+	w.cut, w.last = sc.back(cut).joint, last.joint
 	w.shape, w.inner = sc.grouping(k, cut)
 	return true
 }
