@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"postvagt/internal/level"
@@ -137,6 +138,26 @@ func checkReceipt(t *testing.T, r Receipt, o Outcome, measured level.Level, fall
 	}
 	if r.IP == "" || r.Hop == "" || r.Started.IsZero() || r.Took <= 0 || r.Vouched != level.None {
 		t.Errorf("receipt: %+v", r)
+	}
+}
+
+// TestSilentAtStartTLS has the hop fall silent after it offered TLS: cleartext is the second try, where it is enough.
+func TestSilentAtStartTLS(t *testing.T) {
+	for required, want := range map[level.Level]Outcome{level.None: Delivered, level.Encrypted: TooLow} {
+		synctest.Test(t, func(t *testing.T) {
+			p := &peer{t: t, manners: manners{answer: answers("STARTTLS", hang),
+				tls: newAuthority(t).issue(t, "smart.example", time.Now().Add(time.Hour))}}
+			c := client(t, p.pipe)
+			receipt, results := c.Attempt(t.Context(), job(required, "b@borger.example"))
+			c.Close()
+			p.wg.Wait()
+			if results[0].Outcome != want || receipt.Took != 5*time.Minute {
+				t.Errorf("required %s: got %s (%s) after %s", required, results[0].Outcome, results[0].Text, receipt.Took)
+			}
+			if want == TooLow {
+				nothingLeft(t, p)
+			}
+		})
 	}
 }
 
