@@ -66,7 +66,7 @@ func sameFields(t *testing.T, before, after *mail.Message, findings []detect.Fin
 		if taken(f) && f.Place.Kind == detect.InFileName {
 			free["content-disposition"] = true
 		}
-		if taken(f) {
+		if taken(f) { // also what is left: then it is the same, too
 			free[strings.ToLower(f.Place.Name)] = true
 		}
 	}

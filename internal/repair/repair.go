@@ -9,6 +9,9 @@
 //   - every part that was not written to has the very bytes it had, and so has every header field.
 //
 // Signatures over header fields (DKIM) do not outlive a repair; the fields that carry them are left as they are.
+//
+// BUG: Outlook's own format (application/ms-tnef) holds a copy of the subject and of the letter. It is content, as
+// protected as the body, but a reader who is shown that copy sees the subject there and not the moved line.
 package repair
 
 import (
@@ -77,7 +80,7 @@ func (o Options) boundary() string {
 }
 
 // Able says whether the findings in readable places can be repaired in m. Hand in the findings that must go: the lowest
-// confidence among them is the floor, and everything at or above it goes (but see Weak).
+// confidence among them is the floor, and everything at or above it goes (but see Weak and Faint).
 func Able(m *mail.Message, findings []detect.Finding) Plan {
 	s := survey(m, findings, time.Now())
 	if s.obstacle == "" {
@@ -86,10 +89,10 @@ func Able(m *mail.Message, findings []detect.Finding) Plan {
 	return Plan{Possible: s.obstacle == "", Obstacle: s.obstacle}
 }
 
-// Repair returns the repaired message and what was changed. The result, parsed and inspected again, has no finding in
-// a readable place at or above the lowest confidence among the given ones (addresses, and what Weak leaves, excepted); an error means it could
-// not be done, and the caller holds the message. With no finding in a readable place there is nothing to do: the same
-// bytes come back, and no changes. findings are those that package inspect gave for m.
+// Repair returns the repaired message and what was changed. findings are those that package inspect gave for m, or those
+// of them that count. The result, parsed and inspected again, has none of them left in a readable place, nor any new one
+// (addresses, and what Weak and Faint leave, excepted); an error means it could not be done, and the caller holds the
+// message. With no finding in a readable place there is nothing to do: the same bytes come back, and no changes.
 func Repair(m *mail.Message, findings []detect.Finding, o Options) ([]byte, []Change, error) {
 	s := survey(m, findings, o.now())
 	if len(s.spots) == 0 && s.obstacle == ObstacleNothing {
@@ -110,17 +113,12 @@ func Repair(m *mail.Message, findings []detect.Finding, o Options) ([]byte, []Ch
 	return after, changes(findings, s.left), nil
 }
 
-// taken reports whether a finding is one that a repair takes out: a number in a readable place that is no address.
-func taken(f detect.Finding) bool {
-	return f.Kind == detect.CPR && f.Place.Readable() && !f.Address
-}
-
 // changes lists what was moved, each number once a place.
 func changes(findings []detect.Finding, left map[detect.Place]bool) (cs []Change) {
 	listed := map[Change]bool{}
-	for _, f := range findings {
+	for _, f := range wanted(findings) {
 		c := Change{Place: f.Place, Masked: f.Masked}
-		if !taken(f) || listed[c] || f.Confidence < Weak && left[foldPlace(f.Place)] {
+		if listed[c] || f.Confidence < Weak && left[foldPlace(f.Place)] {
 			continue
 		}
 		listed[c] = true
@@ -132,10 +130,8 @@ func changes(findings []detect.Finding, left map[detect.Place]bool) (cs []Change
 // floorOf returns the lowest confidence among the findings to be taken out: what weighs less was not asked for.
 func floorOf(findings []detect.Finding) float64 {
 	floor := 1.0
-	for _, f := range findings {
-		if taken(f) {
-			floor = min(floor, f.Confidence)
-		}
+	for _, f := range wanted(findings) {
+		floor = min(floor, f.Confidence)
 	}
 	return floor
 }

@@ -15,6 +15,20 @@ import (
 // can and leaves them where it cannot, as long as there is a stronger one to be taken out.
 const Weak = 0.5
 
+// Faint is the confidence below which a finding is no reason to change anything: such digits stand in the tokens of
+// machines, and moved into the body they would only puzzle its readers.
+const Faint = 0.2
+
+// wanted returns the findings that a repair takes out.
+func wanted(findings []detect.Finding) []detect.Finding {
+	return slices.DeleteFunc(slices.Clone(findings), func(f detect.Finding) bool { return !taken(f) || f.Confidence < Faint })
+}
+
+// taken reports whether a finding is of the sort a repair takes out: a number in a readable place that is no address.
+func taken(f detect.Finding) bool {
+	return f.Kind == detect.CPR && f.Place.Readable() && !f.Address
+}
+
 // spot is one header field in which a number stands.
 type spot struct {
 	part  *mail.Part
@@ -46,11 +60,10 @@ func survey(m *mail.Message, findings []detect.Finding, now time.Time) tainted {
 	t := tainted{now: now, left: map[detect.Place]bool{}}
 	places := map[detect.Place]float64{} // the highest confidence of a finding there
 	strongest := 0.0
-	for _, f := range findings {
-		if taken(f) {
-			places[foldPlace(f.Place)] = max(places[foldPlace(f.Place)], f.Confidence)
-			strongest = max(strongest, f.Confidence)
-		}
+	for _, f := range wanted(findings) {
+		place := foldPlace(f.Place)
+		places[place] = max(places[place], f.Confidence)
+		strongest = max(strongest, f.Confidence)
 	}
 	counts := 0.0 // the confidence from which on a finding stands in the way
 	if strongest >= Weak {

@@ -131,7 +131,7 @@ func asHTML(o Options, lines []line, eol string) string {
 	for _, l := range lines {
 		b.WriteString("<p><b>" + ascii(l.String()) + "</b></p>" + eol)
 	}
-	b.WriteString("<p>" + ascii(in[0]) + "<br>" + eol + ascii(in[1]) + "</p>" + eol + "</div>" + eol)
+	b.WriteString(`<p lang="da">` + ascii(in[0]) + `<br>` + eol + `<span lang="en">` + ascii(in[1]) + "</span></p>" + eol + "</div>" + eol)
 	return b.String()
 }
 
