@@ -225,9 +225,10 @@ func (in intake) delivery(w *incoming, r smtpin.Recipient, v policy.Verdict) (le
 	d := ledger.NewDelivery{Recipient: to, Notify: r.Notify, ORcpt: detect.Mask(r.ORcpt), Inside: pol.Inside(r.Address),
 		State: ledger.Queued, Verdict: v, Lane: in.lane(r.Address), Owner: w.authority.SafetyNet, Due: w.at,
 		Deadline: w.at.Add(in.cfg.Delivery.Return), Watch: w.at.Add(in.cfg.Delivery.Delay)}
-	switch v.Action {
-	case policy.Repair:
+	if repairs(v) {
 		d.Body = 1
+	}
+	switch v.Action {
 	case policy.Hold:
 		d.State, d.Owner = ledger.Held, w.authority.Held.Owner
 		d.Deadline, d.Watch = w.at.Add(w.authority.Held.Within), w.at

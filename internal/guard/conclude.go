@@ -166,6 +166,7 @@ func (g *Guard) unread(c ledger.Claimed, started time.Time, err error) []ledger.
 
 // trial is an attempt's result for one delivery, as notices need it.
 type trial struct {
+	of       *ledger.Message // digest: the message it belongs to
 	delivery ledger.Delivery
 	result   deliver.Result
 	receipt  deliver.Receipt

@@ -40,7 +40,7 @@ func (in intake) decide(ctx context.Context, w *incoming) error {
 func (in intake) repair(w *incoming, facts policy.Facts, pol *policy.Policy) {
 	wanted := false
 	for _, v := range w.verdicts {
-		wanted = wanted || v.Action == policy.Repair
+		wanted = wanted || repairs(v)
 	}
 	if !wanted {
 		return
@@ -54,11 +54,14 @@ func (in intake) repair(w *incoming, facts policy.Facts, pol *policy.Policy) {
 	w.repaired, w.changes = nil, nil
 	facts.Changeable, facts.Obstacle = false, "the repair failed"
 	for i, r := range w.envelope.Recipients {
-		if w.verdicts[i].Action == policy.Repair {
+		if repairs(w.verdicts[i]) {
 			w.verdicts[i] = pol.Decide(facts, r.Address)
 		}
 	}
 }
+
+// repairs reports whether a verdict lets only the repaired body leave: now, or when a person releases it.
+func repairs(v policy.Verdict) bool { return v.Action == policy.Repair || v.Repaired }
 
 // traceField is our own trace header: the message's id and a keyed hash of it, so that nobody else can write one.
 const traceField = "Postvagt-Trace"

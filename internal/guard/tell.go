@@ -176,7 +176,8 @@ type telling struct {
 	message ledger.Message
 	trials  []trial
 	at      time.Time
-	by, why string // released, withdrawn
+	since   time.Time // digest: the beginning of its period
+	by, why string    // released, withdrawn
 }
 
 // write composes and seals a notice on its first rung. nil means that nobody is to be told: only what does not gate an
@@ -244,12 +245,22 @@ func (t *teller) facts(w telling, r rung) notice.Notice {
 	m := w.message
 	n := notice.Notice{Tells: w.tells, Lang: m.Language, At: w.at, From: mail.Address(a.Notices.From), To: r.to, Rung: r.no,
 		Reporting: t.cfg.Host, Authority: a.Name, Contact: a.Contact, By: w.by, Why: w.why,
-		Message: notice.Original{ID: m.ID, HeaderID: m.HeaderID, Sender: m.Sender.Shown, AcceptedAt: m.AcceptedAt, EnvID: m.EnvID, Direction: m.Direction},
+		Message: original(m), Since: w.since,
 		Owner:   w.trials[0].delivery.Owner, Deadline: w.trials[0].delivery.Deadline}
 	for _, tr := range w.trials {
-		n.About = append(n.About, subject(w.tells, m, tr))
+		if tr.of == nil {
+			n.About = append(n.About, subject(w.tells, m, tr))
+			continue
+		}
+		s, of := subject(w.tells, *tr.of, tr), original(*tr.of)
+		s.Message = &of
+		n.About = append(n.About, s)
 	}
 	return n
+}
+
+func original(m ledger.Message) notice.Original {
+	return notice.Original{ID: m.ID, HeaderID: m.HeaderID, Sender: m.Sender.Shown, AcceptedAt: m.AcceptedAt, EnvID: m.EnvID, Direction: m.Direction}
 }
 
 // subject is one delivery as a notice tells of it.

@@ -216,9 +216,11 @@ func (g *Guard) repairedBetween(ctx context.Context, a *config.Authority, since,
 			if !ok {
 				i = len(out)
 				bySender[key] = i
-				out = append(out, telling{tells: ledger.TellDigest, message: s.Message, at: until})
+				out = append(out, telling{tells: ledger.TellDigest, message: s.Message, at: until, since: since})
 			}
-			out[i].trials = append(out[i].trials, lastTrial(s, d.ID))
+			t := lastTrial(s, d.ID)
+			t.of = &s.Message
+			out[i].trials = append(out[i].trials, t)
 		}
 	}
 	return out, nil
