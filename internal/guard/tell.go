@@ -246,7 +246,7 @@ func (t *teller) facts(w telling, r rung) notice.Notice {
 	n := notice.Notice{Tells: w.tells, Lang: m.Language, At: w.at, From: mail.Address(a.Notices.From), To: r.to, Rung: r.no,
 		Reporting: t.cfg.Host, Authority: a.Name, Contact: a.Contact, By: w.by, Why: w.why,
 		Message: original(m), Since: w.since,
-		Owner:   w.trials[0].delivery.Owner, Deadline: w.trials[0].delivery.Deadline}
+		Owner: w.trials[0].delivery.Owner, Deadline: w.trials[0].delivery.Deadline}
 	for _, tr := range w.trials {
 		if tr.of == nil {
 			n.About = append(n.About, subject(w.tells, m, tr))
