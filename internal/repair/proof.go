@@ -164,7 +164,7 @@ func (j *job) holdsWritten(p *mail.Part) bool {
 	return false
 }
 
-// proveTold: every moved line stands whole in every text that was written to.
+// proveTold: every moved line stands whole in every text that was written to, and in plain text at its top.
 func (j *job) proveTold(m *mail.Message) error {
 	var told []*mail.Part
 	if j.newPart {
@@ -180,10 +180,13 @@ func (j *job) proveTold(m *mail.Message) error {
 	if len(told) == 0 || len(j.lines) == 0 {
 		return errors.New("nothing was told")
 	}
+	top := len(asText(j.o, j.lines, true, j.eol)) + 2*len(j.lines) + len("\uFEFF") // no further down, flowed or not
 	for _, p := range told {
 		text, _ := m.Text(p, textLimit)
 		if p.MediaType == "text/html" {
 			text = htmlText(text)
+		} else {
+			text = text[:min(len(text), top)]
 		}
 		text = words(text)
 		for _, l := range j.lines { // they stand in this order, so each is sought behind the one before
