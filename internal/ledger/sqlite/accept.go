@@ -313,16 +313,25 @@ func kinds(told string) []ledger.TellKind {
 
 // grouping gathers deliveries into Claimed: by message, body and lane, in the order they come.
 type grouping struct {
-	all []ledger.Claimed
+	all   []ledger.Claimed
+	index map[groupKey]int
+}
+
+type groupKey struct {
+	message ledger.MessageID
+	body    int
+	lane    string
 }
 
 func (g *grouping) add(m ledger.Message, d ledger.Delivery) {
-	for i := len(g.all) - 1; i >= 0; i-- {
-		c := &g.all[i]
-		if c.Message.ID == m.ID && c.Deliveries[0].Body == d.Body && c.Deliveries[0].Lane == d.Lane {
-			c.Deliveries = append(c.Deliveries, d)
-			return
-		}
+	k := groupKey{m.ID, d.Body, d.Lane}
+	if i, ok := g.index[k]; ok {
+		g.all[i].Deliveries = append(g.all[i].Deliveries, d)
+		return
 	}
+	if g.index == nil {
+		g.index = make(map[groupKey]int)
+	}
+	g.index[k] = len(g.all)
 	g.all = append(g.all, ledger.Claimed{Message: m, Deliveries: []ledger.Delivery{d}})
 }

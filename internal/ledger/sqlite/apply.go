@@ -367,7 +367,8 @@ func (t *tx) returnSubjects(c ledger.Change, notice stored) error {
 // dropBodies deletes the message's bodies when its last delivery is final: mail is kept no longer than needed
 // (law 6), and the pages serve the next message.
 func (t *tx) dropBodies(message int64) error {
-	open, err := t.exists("SELECT 1 FROM delivery WHERE message = ? AND ended_at IS NULL LIMIT 1", message)
+	// From the last to the first: deliveries mostly end in their order, so an open one is found at once.
+	open, err := t.exists("SELECT 1 FROM delivery WHERE message = ? AND ended_at IS NULL ORDER BY n DESC LIMIT 1", message)
 	if err != nil || open {
 		return err
 	}

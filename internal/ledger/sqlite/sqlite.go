@@ -113,6 +113,7 @@ func (s *Store) openConns() (err error) {
 	if err != nil {
 		return err
 	}
+	s.writer.deaf = true
 	if err := s.upgrade(); err != nil {
 		return err
 	}
