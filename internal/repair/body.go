@@ -2,6 +2,7 @@ package repair
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -76,14 +77,21 @@ func seen(p *mail.Part) (parts []*mail.Part, ok bool) {
 func (j *job) writer(p *mail.Part) func() {
 	body := j.raw(p.Body)
 	content, defects := j.m.Content(p, textLimit)
-	if len(defects) > 0 || len(content) >= textLimit || !knownCharset(p.Params["charset"]) ||
+	broken := len(defects) > 0
+	if broken && !tolerable(p, defects) || len(content) >= textLimit || !knownCharset(p.Params["charset"]) ||
 		bytes.Contains(content, []byte("-----BEGIN PGP ")) || declaredOther(j, p) {
 		return nil
 	}
 	if p.MediaType == "text/html" {
 		return j.htmlWriter(p, body, content)
 	}
-	return j.textWriter(p, body, content)
+	return j.textWriter(p, body, content, broken)
+}
+
+// tolerable reports whether lines can be put into a body in spite of its defects: a wrong sign in quoted-printable, of
+// which there are many, concerns its own line alone.
+func tolerable(p *mail.Part, defects []mail.Defect) bool {
+	return p.Encoding == "quoted-printable" && !slices.ContainsFunc(defects, func(d mail.Defect) bool { return d.What != mail.DefectBadEncoding })
 }
 
 // declaredOther reports whether a part that is read as text says it is something else, or says it twice.
@@ -96,8 +104,9 @@ func declaredOther(j *job, p *mail.Part) bool {
 	return len(is) > 1 || len(indexes(p, "content-transfer-encoding")) > 1 || !strings.HasPrefix(v, p.MediaType)
 }
 
-// textWriter writes into plain text, in the part's own charset where that can hold the lines.
-func (j *job) textWriter(p *mail.Part, body, content []byte) func() {
+// textWriter writes into plain text, in the part's own charset where that can hold the lines. What is broken is not
+// recoded.
+func (j *job) textWriter(p *mail.Part, body, content []byte, broken bool) func() {
 	block := asText(j.o, j.lines, strings.EqualFold(p.Params["format"], "flowed"), j.eol)
 	charset := p.Params["charset"]
 	bom := 0
@@ -117,7 +126,7 @@ func (j *job) textWriter(p *mail.Part, body, content []byte) func() {
 		return nil
 	}
 	text, ok := inUTF8(charset, content)
-	if !ok {
+	if !ok || broken {
 		return nil
 	}
 	// The charset cannot hold the lines: the part becomes UTF-8 as a whole, since a letter in a second part behind
