@@ -46,7 +46,7 @@ func nested(depth int, body string, encoded bool) string {
 	return body
 }
 
-// TestHostile runs messages made to break readers: each within a second, and what was not read is told.
+// TestHostile runs messages made to break readers: each ends soon, and what was not read is told.
 func TestHostile(t *testing.T) {
 	parts := func(n int, part string) string {
 		return "Content-Type: multipart/mixed; boundary=x\r\n\r\n" + strings.Repeat("--x\r\n"+part+"\r\n", n) + "--x--\r\n"
@@ -96,8 +96,8 @@ func TestHostile(t *testing.T) {
 			m := mail.Parse([]byte(c.raw), mail.Limits{})
 			began := time.Now()
 			r := Message(m, now, Options{})
-			if took := time.Since(began); took > time.Second && !testing.Short() && !raceEnabled {
-				t.Errorf("took %v, want at most a second", took)
+			if took := time.Since(began); took > 3*time.Second && !raceEnabled {
+				t.Errorf("took %v, want at most three seconds on a busy machine", took)
 			}
 			if !told(r, c.kind, c.why) {
 				t.Errorf("no finding of kind %s, %q; got %d: %.500v", c.kind, c.why, len(r.Findings), r.Findings)
