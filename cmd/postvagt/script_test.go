@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -49,7 +48,6 @@ type stageKey struct{}
 
 // scriptStage is what one script has started.
 type scriptStage struct {
-	mu   sync.Mutex
 	hops map[string]*demo.Mailboxes
 }
 
