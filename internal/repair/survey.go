@@ -186,6 +186,7 @@ func sortOf(name string) fieldSort {
 	case "from", "sender", "reply-to", "to", "cc", "bcc",
 		"resent-from", "resent-sender", "resent-to", "resent-cc", "resent-bcc", "resent-reply-to",
 		"disposition-notification-to", "return-receipt-to", "errors-to", "mail-reply-to", "mail-followup-to",
+		"followup-to", "x-confirm-reading-to",
 		"delivered-to", "apparently-to", "envelope-to", "envelope-from", "original-recipient",
 		"x-original-to", "x-envelope-to", "x-envelope-from", "x-rcpt-to", "x-sender", "x-receiver",
 		"x-forwarded-to", "x-forwarded-for", "x-original-from":
@@ -202,7 +203,7 @@ func machineObstacle(name string) string {
 	n := strings.ToLower(strings.TrimSpace(name))
 	switch n {
 	case "message-id", "resent-message-id", "in-reply-to", "references", "content-id", "thread-index",
-		"x-microsoft-original-message-id", "original-message-id":
+		"x-ms-exchange-parent-message-id", "x-microsoft-original-message-id", "original-message-id":
 		return ObstacleMessageID
 	case "received", "x-received", "return-path", "dkim-signature", "domainkey-signature", "x-google-dkim-signature",
 		"authentication-results", "x-authentication-results", "received-spf":
