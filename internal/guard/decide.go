@@ -46,7 +46,7 @@ func (in intake) repair(w *incoming, facts policy.Facts, pol *policy.Policy) {
 		return
 	}
 	var err error
-	w.repaired, w.changes, err = repair.Repair(w.message, w.report.Findings, repair.Options{Authority: w.authority.Name})
+	w.repaired, w.changes, err = repair.Repair(w.message, w.report.Findings, repair.Options{Authority: w.authority.Name, Now: w.at})
 	if err == nil {
 		return
 	}
