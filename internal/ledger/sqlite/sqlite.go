@@ -87,10 +87,10 @@ func (o Options) withDefaults() Options {
 		o.pageSize = 4096
 	}
 	if o.cacheKiB == 0 {
-		o.cacheKiB = 32 << 10
+		o.cacheKiB = 16 << 10
 	}
 	if o.walPages == 0 {
-		o.walPages = (64 << 20) / o.pageSize
+		o.walPages = (16 << 20) / o.pageSize
 	}
 	if o.busyAfter == 0 {
 		o.busyAfter = 10 * time.Second
@@ -106,7 +106,8 @@ func (s *Store) openConns() (err error) {
 	s.writer, err = openConn(s.path, busy,
 		fmt.Sprintf("page_size(%d)", s.o.pageSize), // of a fresh file
 		"journal_mode(wal)", "synchronous(full)", "foreign_keys(on)", "temp_store(memory)", "trusted_schema(off)",
-		// A large WAL is written back seldom, and each page that was used again and again only once.
+		// The WAL is written back every 16 MiB, and each page that was used again and again only once. Measured with BenchmarkLife
+		// at 100 KiB: 4 MiB cost a tenth more CPU, 64 MiB saved nothing more and made its callers wait longer each time.
 		fmt.Sprintf("wal_autocheckpoint(%d)", s.o.walPages),
 		fmt.Sprintf("journal_size_limit(%d)", 2*s.o.walPages*s.o.pageSize),
 		fmt.Sprintf("cache_size(-%d)", s.o.cacheKiB))
