@@ -128,3 +128,41 @@ func fillBacklog(tb testing.TB, s *Store, n int) {
 	}
 	wg.Wait()
 }
+
+// BenchmarkBacklog measures what the dispatcher and the watch ask all the time, with 100,000 deliveries queued in 100 lanes.
+func BenchmarkBacklog(b *testing.B) {
+	s, err := Open(filepath.Join(b.TempDir(), "ledger.db"), Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	fillBacklog(b, s, 100_000)
+	ctx, now := b.Context(), time.Now().UTC().Add(time.Hour)
+	for _, q := range []struct {
+		name string
+		ask  func() error
+	}{
+		{"lanes", func() error { _, err := s.Lanes(ctx); return err }},
+		{"watch nothing", func() error { _, err := s.Watch(ctx, now, 100); return err }},
+		{"watch 100", func() error { _, err := s.Watch(ctx, now.Add(9*time.Hour), 100); return err }},
+		{"sums", func() error { _, err := s.Sums(ctx); return err }},
+		{"find newest", func() error { _, err := s.Find(ctx, ledger.Query{}); return err }},
+		{"claim 1", func() error {
+			now = now.Add(time.Millisecond)
+			_, err := s.Claim(ctx, now, ledger.Claim{Node: "n1", Lane: "lane-7.example", Max: 1, Lease: 24 * time.Hour})
+			return err
+		}},
+	} {
+		b.Run(q.name, func(b *testing.B) {
+			for b.Loop() {
+				if err := q.ask(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	v, err := s.Verify(ctx, nil)
+	if err != nil || len(v.Problems) > 0 {
+		b.Errorf("%+v, %v", v, err)
+	}
+}

@@ -32,7 +32,7 @@ var sealedThings = []struct{ list, get, put string }{
 }
 
 // Reseal walks the sealed bodies and addresses through f, in batches of their own transactions: mail goes on meanwhile. f may return nil
-// to leave one as it is. n is how many were replaced. Dying half-way leaves some sealed anew and some not; both are readable
+// to leave one as it is; it must not use the ledger, whose writer waits for it. n is how many were replaced. Dying half-way leaves some sealed anew and some not; both are readable
 // while the key file holds both keys, and Reseal can simply run again.
 func (s *Store) Reseal(ctx context.Context, f func(id string, sealed []byte) ([]byte, error)) (n int, err error) {
 	for _, thing := range sealedThings {
