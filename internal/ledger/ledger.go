@@ -178,7 +178,7 @@ type Change struct {
 	From     State // the state the caller saw; ErrState when it is another by now
 	To       State // may equal From (retry, reminder, climbing)
 	At       time.Time
-	Attempt  *Attempt  // ends the attempt the caller holds: No is the fence, ErrFenced when it was lost. nil: the caller holds none, and a delivery leased by anybody is ErrLeased
+	Attempt  *Attempt  // ends the attempt the caller holds: No is the fence, ErrFenced when it was lost. nil: the caller holds none, and a delivery leased by anybody is ErrLeased; a lease that ran out by At is cut off first
 	Due      time.Time // new values; zero keeps the old, but a Watch of Never clears it
 	Deadline time.Time
 	Watch    time.Time
@@ -256,10 +256,10 @@ type NoticeLink struct {
 	Tells   TellKind
 }
 
-// LaneDue is a lane with queued work that nobody holds.
+// LaneDue is a lane with queued work.
 type LaneDue struct {
 	Lane string
-	Due  time.Time // of the earliest
+	Due  time.Time // of the earliest; a leased delivery counts with the end of its lease
 }
 
 // Verification is what Verify found; Problems are complete sentences for an operator.
