@@ -187,7 +187,7 @@ type Change struct {
 	Lane     string          // a release: the next hop; "" keeps the old
 	Verdict  *policy.Verdict // a release: what the person decided; nil keeps the old
 	Climb    *Climb          // notices only: next rung
-	Event    Event  // Kind and Detail; the ledger fills in the rest
+	Event    Event           // Kind and Detail; the ledger fills in the rest
 	Notices  []NewNotice
 }
 
