@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -137,7 +138,24 @@ type keysCmd struct {
 	List   keysListCmd   `cmd:"" help:"List the ids of the keys."`
 }
 
-type keysMakeCmd struct{ withConfig }
+// asJSON is the flag of commands whose answer is one sentence or list.
+type asJSON struct {
+	JSON bool `name:"json" help:"Answer in JSON."`
+}
+
+// answer writes v in JSON where that was asked for, else the words.
+func (a asJSON) answer(s streams, v any, words string, args ...any) error {
+	if a.JSON {
+		return json.NewEncoder(s.out).Encode(v)
+	}
+	_, err := fmt.Fprintf(s.out, words, args...)
+	return err
+}
+
+type keysMakeCmd struct {
+	withConfig
+	asJSON
+}
 
 func (k keysMakeCmd) Run(s streams) error {
 	c, err := k.load()
@@ -151,7 +169,9 @@ func (k keysMakeCmd) Run(s streams) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(s.out, "Made %s with key %s. Keep a copy apart from the ledger's backup.\n", c.Store.Keys, keys.Newest())
+	if err := k.answer(s, map[string]string{"file": c.Store.Keys, "made": keys.Newest()}, "Made %s with key %s. Keep a copy apart from the ledger's backup.\n", c.Store.Keys, keys.Newest()); err != nil {
+		return err
+	}
 	if _, err := os.Stat(c.Store.SQLite); err != nil {
 		return nil
 	}
@@ -166,7 +186,10 @@ func (k keysMakeCmd) Run(s streams) error {
 	return store.Note(context.Background(), ledger.Event{Authority: c.Authorities[0].Name, At: time.Now().UTC(), Kind: "keys", Detail: "made key " + keys.Newest() + "; older keys are gone"})
 }
 
-type keysRotateCmd struct{ withConfig }
+type keysRotateCmd struct {
+	withConfig
+	asJSON
+}
 
 func (k keysRotateCmd) Run(s streams) error {
 	i, err := k.openWithKeys()
@@ -197,11 +220,14 @@ func (k keysRotateCmd) Run(s streams) error {
 			return err
 		}
 	}
-	fmt.Fprintf(s.out, "Key %s is the newest; %d waiting bodies and addresses were sealed anew. The running guard takes it up at its next start; back the key file up.\n", keys.Newest(), n)
-	return nil
+	return k.answer(s, map[string]any{"file": i.cfg.Store.Keys, "newest": keys.Newest(), "resealed": n},
+		"Key %s is the newest; %d waiting bodies and addresses were sealed anew. Back the key file up.\n", keys.Newest(), n)
 }
 
-type keysListCmd struct{ withConfig }
+type keysListCmd struct {
+	withConfig
+	asJSON
+}
 
 func (k keysListCmd) Run(s streams) error {
 	c, err := k.load()
@@ -211,6 +237,9 @@ func (k keysListCmd) Run(s streams) error {
 	keys, err := spool.Load(c.Store.Keys)
 	if err != nil {
 		return err
+	}
+	if k.JSON {
+		return k.answer(s, map[string]any{"file": c.Store.Keys, "newest": keys.Newest(), "keys": keys.IDs()}, "")
 	}
 	for _, id := range keys.IDs() {
 		note := ""
@@ -224,6 +253,7 @@ func (k keysListCmd) Run(s streams) error {
 
 type backupCmd struct {
 	withConfig
+	asJSON
 	To string `required:"" type:"path" placeholder:"FILE" help:"Where to write the copy; must not exist."`
 }
 
@@ -239,8 +269,7 @@ func (b backupCmd) Run(s streams) error {
 	if err := i.store.Backup(context.Background(), b.To); err != nil {
 		return err
 	}
-	fmt.Fprintf(s.out, "Wrote %s. The key file %s is not in it: keep that apart.\n", b.To, i.cfg.Store.Keys)
-	return nil
+	return b.answer(s, map[string]string{"wrote": b.To, "keys": i.cfg.Store.Keys}, "Wrote %s. The key file %s is not in it: keep that apart.\n", b.To, i.cfg.Store.Keys)
 }
 
 // readLine returns the first line of r.

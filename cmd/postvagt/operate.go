@@ -9,29 +9,49 @@ import (
 	"postvagt/internal/ledger"
 )
 
-// act is what release, withdraw and retry take.
-type act struct {
+// target is what release, withdraw and retry are for.
+type target struct {
 	withConfig
 	ID        string `arg:"" help:"The message's id, or its first letters."`
 	Recipient string `help:"Only this recipient; without it, all of the message's."`
-	By        string `required:"" help:"The person who does it."`
-	Reason    string `required:"" help:"Why. It goes into the ledger and to the sender."`
 	JSON      bool   `name:"json" help:"Answer in JSON."`
 }
 
+// signed is who ends or lets out somebody's message, and why.
+type signed struct {
+	By     string `required:"" help:"The person who does it."`
+	Reason string `required:"" help:"Why. It goes into the ledger and to the sender."`
+}
+
 type (
-	releaseCmd  struct{ act }
-	withdrawCmd struct{ act }
-	retryCmd    struct{ act }
+	releaseCmd struct {
+		target
+		signed
+	}
+	withdrawCmd struct {
+		target
+		signed
+	}
+	retryCmd struct {
+		target
+		By     string `default:"operator" help:"The person who does it."`
+		Reason string `default:"tried again at once" help:"Why."`
+	}
 )
 
-func (c releaseCmd) Run(s streams) error { return c.run(s, "released", (*guard.Operator).Release) }
+func (c releaseCmd) Run(s streams) error {
+	return c.run(s, "released", guard.Act(c.signed), (*guard.Operator).Release)
+}
 
-func (c withdrawCmd) Run(s streams) error { return c.run(s, "withdrawn", (*guard.Operator).Withdraw) }
+func (c withdrawCmd) Run(s streams) error {
+	return c.run(s, "withdrawn", guard.Act(c.signed), (*guard.Operator).Withdraw)
+}
 
-func (c retryCmd) Run(s streams) error { return c.run(s, "due at once", (*guard.Operator).Retry) }
+func (c retryCmd) Run(s streams) error {
+	return c.run(s, "due at once", guard.Act{By: c.By, Reason: c.Reason}, (*guard.Operator).Retry)
+}
 
-func (a act) run(s streams, done string, do func(*guard.Operator, context.Context, guard.Choice, guard.Act) (int, error)) error {
+func (a target) run(s streams, done string, act guard.Act, do func(*guard.Operator, context.Context, guard.Choice, guard.Act) (int, error)) error {
 	i, o, err := a.operator()
 	if err != nil {
 		return err
@@ -42,7 +62,7 @@ func (a act) run(s streams, done string, do func(*guard.Operator, context.Contex
 	if err != nil {
 		return err
 	}
-	n, err := do(o, ctx, guard.Choice{Message: id, Recipient: a.Recipient}, guard.Act{By: a.By, Reason: a.Reason})
+	n, err := do(o, ctx, guard.Choice{Message: id, Recipient: a.Recipient}, act)
 	if err != nil {
 		return err
 	}

@@ -16,13 +16,19 @@ import (
 	"postvagt/internal/guard"
 )
 
-type serveCmd struct{ withConfig }
+type serveCmd struct {
+	withConfig
+	JSON bool `name:"json" help:"Log in JSON, whatever the configuration says."`
+}
 
 // Run serves until SIGTERM or SIGINT, then stops gracefully; nothing accepted is lost either way.
 func (c serveCmd) Run(s streams) error {
 	cfg, err := c.load()
 	if err != nil {
 		return err
+	}
+	if c.JSON {
+		cfg.Log.Format = "json"
 	}
 	log := newLog(s, cfg.Log)
 	for _, w := range cfg.Warnings {
