@@ -42,6 +42,7 @@ func newKeysOf(path string, keys []key) (*Keys, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	k.path = path
 	return k, nil
 }
 

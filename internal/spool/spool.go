@@ -22,6 +22,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 )
 
@@ -45,10 +46,14 @@ const (
 	Overhead = bodyStart + tagSize
 )
 
-// Keys are the authority keys of one key file: the newest seals, all open. Safe for concurrent use: it never changes.
-type Keys struct{ ring }
+// Keys are the authority keys of one key file: the newest seals, all open. Safe for concurrent use. A key that another
+// process has added to the file is taken up when something sealed with it is to be opened.
+type Keys struct {
+	path string
+	ring atomic.Pointer[ring]
+}
 
-// ring holds the keys, oldest first, and the subkey for MAC.
+// ring holds the keys, oldest first, and the subkey for MAC. It never changes.
 type ring struct {
 	keys []key
 	byID map[[4]byte]*key
@@ -89,27 +94,47 @@ func newKeys(keys []key) (*Keys, error) {
 	if len(keys) == 0 {
 		return nil, errors.New("no key")
 	}
-	k := &Keys{ring{keys: keys, byID: make(map[[4]byte]*key, len(keys))}}
+	r := &ring{keys: keys, byID: make(map[[4]byte]*key, len(keys))}
 	for i := range keys {
-		if k.byID[keys[i].id] != nil {
+		if r.byID[keys[i].id] != nil {
 			return nil, fmt.Errorf("key %x stands there twice", keys[i].id)
 		}
-		k.byID[keys[i].id] = &keys[i]
+		r.byID[keys[i].id] = &keys[i]
 	}
-	k.mac = derive(keys[0].secret, "postvagt mac")
+	r.mac = derive(keys[0].secret, "postvagt mac")
+	k := &Keys{}
+	k.ring.Store(r)
 	return k, nil
+}
+
+// find returns the key of that id, looking into the file again when it is not known: the keys may have been rotated by a
+// command beside the running guard. nil when there is none.
+func (k *Keys) find(id [4]byte) *key {
+	if known := k.ring.Load().byID[id]; known != nil || k.path == "" {
+		return known
+	}
+	fresh, err := Load(k.path)
+	if err != nil {
+		return nil
+	}
+	k.ring.Store(fresh.ring.Load())
+	return k.ring.Load().byID[id]
 }
 
 // Newest returns the id of the key that seals: 8 lower-case hex digits derived from the key.
 func (k *Keys) Newest() string { return hex.EncodeToString(k.newest().id[:]) }
 
-func (k *Keys) newest() *key { return &k.keys[len(k.keys)-1] }
+func (k *Keys) newest() *key {
+	keys := k.ring.Load().keys
+	return &keys[len(keys)-1]
+}
 
 // IDs returns all key ids, oldest first.
 func (k *Keys) IDs() []string {
-	ids := make([]string, len(k.keys))
-	for i := range k.keys {
-		ids[i] = hex.EncodeToString(k.keys[i].id[:])
+	keys := k.ring.Load().keys
+	ids := make([]string, len(keys))
+	for i := range keys {
+		ids[i] = hex.EncodeToString(keys[i].id[:])
 	}
 	return ids
 }
@@ -160,7 +185,7 @@ func (k *Keys) Open(id string, sealed []byte) ([]byte, error) {
 	if sealed[0] != version {
 		return nil, fmt.Errorf("open body: %w: version %d", ErrSealed, sealed[0])
 	}
-	authority := k.byID[[4]byte(sealed[1:headSize])]
+	authority := k.find([4]byte(sealed[1:headSize]))
 	if authority == nil {
 		return nil, fmt.Errorf("open body: %w: key %x", ErrKey, sealed[1:headSize])
 	}
@@ -199,7 +224,7 @@ func boundTo(head []byte, id string) []byte {
 
 // MAC returns a keyed hash of s (16 bytes, hex) that does not change with rotation of the keys: the oldest key makes it.
 func (k *Keys) MAC(s string) string {
-	h := hmac.New(sha256.New, k.mac)
+	h := hmac.New(sha256.New, k.ring.Load().mac)
 	h.Write([]byte(s))
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
