@@ -245,7 +245,7 @@ func (in intake) commit(ctx context.Context, a ledger.Acceptance, h hot) error {
 	ctx = context.WithoutCancel(ctx) // a client that goes away must not leave us not knowing
 	seats := in.dispatch.reserve(a, h)
 	if seats != nil {
-		a.Claim = &ledger.Claim{Node: in.node, Lease: leaseTime}
+		a.Claim = &ledger.Claim{Node: in.node, Lease: in.lease}
 	}
 	defer in.happened()
 	work, err := in.store.Accept(ctx, a)

@@ -15,7 +15,7 @@ import (
 
 const (
 	leaseTime  = 30 * time.Minute // longer than any attempt; only a node that died lets one run out
-	pollTime   = 5 * time.Second  // how long work queued by another process may go unseen
+	lookTime   = 5 * time.Second  // how long work queued by another process may go unseen, and a watch time that has passed
 	hotBytes   = 48 << 20         // bodies handed from accept to the first attempt in memory
 	queueDepth = 4                // attempts waiting in memory per attempt under way in a lane
 	scoutTime  = time.Minute      // between tries towards a hop that cannot be reached
@@ -81,7 +81,7 @@ func (d *dispatcher) run(ctx context.Context) {
 
 // round claims once in every lane with due work and room. It returns when to look again at the latest.
 func (d *dispatcher) round(ctx context.Context) (next time.Time, err error) {
-	next = now().Add(pollTime)
+	next = now().Add(d.g.look)
 	due, err := d.g.store.Lanes(ctx)
 	if err != nil {
 		return next, err
@@ -111,14 +111,14 @@ func (d *dispatcher) room(name string, at time.Time) (int, time.Time) {
 	l := d.lane(name)
 	switch {
 	case d.stopping:
-		return 0, at.Add(pollTime)
+		return 0, at.Add(d.g.look)
 	case at.Before(l.down):
 		return 0, l.down
 	case l.fails > 0 && l.seats == 0:
 		return 1, at // a scout
 	case l.fails > 0, l.seats >= cap(l.gate)*2:
 		l.backlog = true
-		return 0, at.Add(pollTime) // a freed seat wakes us
+		return 0, at.Add(d.g.look) // a freed seat wakes us
 	}
 	return cap(l.gate)*2 - l.seats, at
 }
@@ -135,7 +135,7 @@ func (d *dispatcher) lane(name string) *lane {
 
 // claim leases up to room messages of a lane and starts their attempts.
 func (d *dispatcher) claim(ctx context.Context, name string, room int) error {
-	work, err := d.g.store.Claim(ctx, now(), ledger.Claim{Node: d.g.node, Lane: name, Max: room, Lease: leaseTime})
+	work, err := d.g.store.Claim(ctx, now(), ledger.Claim{Node: d.g.node, Lane: name, Max: room, Lease: d.g.lease})
 	if err != nil {
 		return err
 	}

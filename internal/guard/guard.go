@@ -42,6 +42,10 @@ type Options struct {
 	Node      string                    // name of this node in leases; default the host's name
 	Grace     time.Duration             // for transactions and attempts under way at the end, default 20 s
 	Ready     func()                    // called once mail can be accepted; may be nil
+
+	// Times that tests in virtual time change, where no attempt lasts and days pass in milliseconds.
+	lease time.Duration // default leaseTime
+	look  time.Duration // default lookTime
 }
 
 // Guard is the running program. Make one with New, run it with Run; the Store stays the caller's to close.
@@ -52,6 +56,8 @@ type Guard struct {
 	log       *slog.Logger
 	node      string
 	grace     time.Duration
+	lease     time.Duration
+	look      time.Duration
 	ready     func()
 	listeners map[string][]net.Listener
 	deliverer Deliverer
@@ -66,7 +72,7 @@ type Guard struct {
 
 // New puts a guard together. It opens nothing yet but the TLS certificate, so that a bad one is said at once.
 func New(o Options) (*Guard, error) {
-	g := &Guard{cfg: o.Config, store: o.Store, keys: o.Keys, log: o.Log, node: o.Node, grace: o.Grace, ready: o.Ready,
+	g := &Guard{cfg: o.Config, store: o.Store, keys: o.Keys, log: o.Log, node: o.Node, grace: o.Grace, lease: o.lease, look: o.look, ready: o.Ready,
 		listeners: o.Listeners, deliverer: o.Deliverer, unsealed: make(chan struct{}, 1)}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
@@ -76,6 +82,12 @@ func New(o Options) (*Guard, error) {
 	}
 	if g.grace == 0 {
 		g.grace = 20 * time.Second
+	}
+	if g.lease == 0 {
+		g.lease = leaseTime
+	}
+	if g.look == 0 {
+		g.look = lookTime
 	}
 	if g.ready == nil {
 		g.ready = func() {}

@@ -14,6 +14,7 @@ import (
 )
 
 func TestOrdinaryMailArrives(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, "")
 		id := s.send("anna@eksempel.example", []string{"ven@borger.example"}, letter("Hej", "Vi ses."))
@@ -27,6 +28,7 @@ func TestOrdinaryMailArrives(t *testing.T) {
 }
 
 func TestNumberInSubjectIsRepairedAndTold(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, "")
 		id := s.send("anna@eksempel.example", []string{"sag@nabo.example", "carl@eksempel.example"}, letter("Sag 010170-5000", "Se sagen."))
@@ -44,6 +46,7 @@ func TestNumberInSubjectIsRepairedAndTold(t *testing.T) {
 }
 
 func TestInboundSubjectIsCleaned(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, "")
 		s.receive("sag@nabo.example", []string{"bo@eksempel.example"}, letter("Vedr. 020280-6000", "Se sagen."))
@@ -57,8 +60,9 @@ func TestInboundSubjectIsCleaned(t *testing.T) {
 
 // Law 4: a level that the hop does not reach is told at once, waits, and is returned with that reason.
 func TestLevelTooLow(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, "")
+		s := newStageAt(t, "", time.Minute, 0)
 		s.hop.level = level.Encrypted
 		id := s.send("anna@eksempel.example", []string{"kontrol@revisor.example"}, letter("Anmeldelse", "CPR-nr.: 030390-7000"))
 		s.is(id, "kontrol@revisor.example queued")
@@ -74,8 +78,9 @@ func TestLevelTooLow(t *testing.T) {
 
 // Law 3: returned only once the notice has arrived; the ladder when it does not; the alarm; a person takes it.
 func TestLadder(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, "    units: [{name: Familie, senders: [anna@eksempel.example], mailbox: familie@eksempel.example}]\n")
+		s := newStageAt(t, "    units: [{name: Familie, senders: [anna@eksempel.example], mailbox: familie@eksempel.example}]\n", time.Minute, 0)
 		closed := map[mail.Address]bool{"x@borger.example": true, "anna@eksempel.example": true}
 		s.hop.set(func(j deliver.Job, r deliver.Recipient) deliver.Result {
 			if closed[r.Address] {
@@ -111,8 +116,9 @@ func TestLadder(t *testing.T) {
 
 // A hop that is away: a delay notice after 4 hours, the return after 24, tries all along.
 func TestHopAway(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, "")
+		s := newStageAt(t, "", time.Minute, 0)
 		s.hop.set(func(j deliver.Job, r deliver.Recipient) deliver.Result {
 			if j.Hop.SmartHost == "outside.example:25" {
 				return away()
@@ -136,8 +142,9 @@ func TestHopAway(t *testing.T) {
 }
 
 func TestHopComesBack(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, "")
+		s := newStageAt(t, "", time.Minute, 0)
 		s.hop.set(func(deliver.Job, deliver.Recipient) deliver.Result { return away() })
 		var ids []string
 		for range 300 {
@@ -157,6 +164,7 @@ func TestHopComesBack(t *testing.T) {
 }
 
 func TestMixedOutcomes(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, "")
 		s.hop.set(func(j deliver.Job, r deliver.Recipient) deliver.Result {
@@ -182,8 +190,9 @@ func TestMixedOutcomes(t *testing.T) {
 
 // Inbound mail that our own server refuses is held and raised inside; the stranger is told only when proven.
 func TestInboundRefused(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, "    held: {owner: post@eksempel.example, within: 72h, remind: [24h, 4h]}\n")
+		s := newStageAt(t, "    held: {owner: post@eksempel.example, within: 72h, remind: [24h, 4h]}\n", time.Minute, 0)
 		s.senders["kendt@borger.example"] = true
 		s.hop.set(func(j deliver.Job, r deliver.Recipient) deliver.Result {
 			if r.Address == "lukket@eksempel.example" {
@@ -193,7 +202,7 @@ func TestInboundRefused(t *testing.T) {
 		})
 		forged := s.receive("offer@borger.example", []string{"lukket@eksempel.example"}, letter("Underretning", "Om et barn"))
 		proven := s.receive("kendt@borger.example", []string{"lukket@eksempel.example"}, letter("Underretning", "Om et barn"))
-		s.pass(10 * time.Second)
+		s.pass(2 * time.Minute)
 		s.is(forged, "lukket@eksempel.example held")
 		s.told("offer@borger.example", 0, "")
 		s.told("kendt@borger.example", 1, "")
@@ -214,13 +223,14 @@ func TestInboundRefused(t *testing.T) {
 				t.Errorf("release: %d, %v", n, err)
 			}
 		}
-		s.pass(10 * time.Second)
+		s.pass(2 * time.Minute)
 		s.is(forged, "lukket@eksempel.example delivered")
 		s.is(proven, "lukket@eksempel.example delivered")
 	})
 }
 
 func TestLoopIsHeld(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, "")
 		s.send("anna@eksempel.example", []string{"ven@borger.example"}, letter("Hej", "Hej"))
@@ -235,6 +245,7 @@ func TestLoopIsHeld(t *testing.T) {
 }
 
 func TestStrangersDoNotRelay(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, "")
 		if r := s.take(theirs, "x@borger.example", []string{"y@borger.example"}, letter("Hej", "Hej")); r.Code != 550 {
@@ -245,6 +256,7 @@ func TestStrangersDoNotRelay(t *testing.T) {
 
 // A message under way at a graceful stop, and everything that waits, goes on at the next start.
 func TestStopAndStart(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, "")
 		s.hop.set(func(deliver.Job, deliver.Recipient) deliver.Result { return refuse(450, "4.2.0") })

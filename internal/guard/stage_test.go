@@ -41,6 +41,8 @@ type stage struct {
 	ended    chan error
 	fault    func(string) error
 	senders  senderCheck
+	lease    time.Duration // 0: as always
+	look     time.Duration
 }
 
 // hop plays every next hop. answer says what becomes of a recipient; nil delivers at level verified. What was delivered
@@ -123,7 +125,13 @@ authorities:
 // newStage starts a guard. Call it inside a synctest bubble.
 func newStage(t *testing.T, authority string) *stage {
 	t.Helper()
-	s := &stage{T: t, hop: &hop{level: level.Verified}, path: filepath.Join(t.TempDir(), "ledger.db"), senders: senderCheck{}}
+	return newStageAt(t, authority, 0, 0)
+}
+
+// newStageAt starts a guard that looks into its ledger as seldom as it is told, so that days pass sooner.
+func newStageAt(t *testing.T, authority string, look, lease time.Duration) *stage {
+	t.Helper()
+	s := &stage{T: t, hop: &hop{level: level.Verified}, path: filepath.Join(t.TempDir(), "ledger.db"), senders: senderCheck{}, look: look, lease: lease}
 	var err error
 	s.cfg, err = config.Parse("test.yaml", fmt.Appendf(nil, basic+authority, s.path))
 	if err != nil {
@@ -151,7 +159,7 @@ func (s *stage) start() {
 		s.Fatal(err)
 	}
 	s.guard, err = New(Options{Config: s.cfg, Store: s.store, Keys: s.keys, Deliverer: s.hop, Senders: s.senders,
-		Listeners: map[string][]net.Listener{"smtp": {&quiet{done: make(chan struct{})}}}, Node: "node", Grace: time.Second,
+		Listeners: map[string][]net.Listener{"smtp": {&quiet{done: make(chan struct{})}}}, Node: "node", Grace: time.Second, lease: s.lease, look: s.look,
 		Log: slog.New(slog.NewTextHandler(lockedWriter{s}, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	if err != nil {
 		s.Fatal(err)

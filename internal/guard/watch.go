@@ -15,7 +15,6 @@ import (
 )
 
 const (
-	watchTime  = 5 * time.Second
 	watchBatch = 200
 	againTime  = 24 * time.Hour // between escalations of what nobody decides
 )
@@ -23,7 +22,7 @@ const (
 // watch looks after what waits: delay notices, deadlines, reminders to those who hold, digests. Nothing it does sends or
 // deletes held mail: a deadline that passes is told further up, again and again.
 func (g *Guard) watch(ctx context.Context) {
-	tick := time.NewTicker(watchTime)
+	tick := time.NewTicker(g.look)
 	defer tick.Stop()
 	for {
 		select {
