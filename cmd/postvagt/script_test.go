@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -28,6 +29,7 @@ import (
 //	becomes RECIPIENT STATE                     waits until $ID's delivery is there
 //	arrives HOP ADDRESS FILE [WORD…]            waits for a mail there that holds the words; FILE is its decoded form, FILE.raw the bytes
 //	absent HOP ADDRESS                          nothing has arrived there for the address
+//	waits N                                     waits until $ID's first delivery has ended N attempts
 //	notice TELLS                                $NOTICE is the newest notice about $ID that tells this
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata/script", Cmds: commands, Setup: func(e *testscript.Env) error {
@@ -41,7 +43,7 @@ func TestMain(m *testing.M) {
 }
 
 var commands = map[string]func(*testscript.TestScript, bool, []string){
-	"hop": cmdHop, "guard": cmdGuard, "smtp": cmdSMTP, "becomes": cmdBecomes, "arrives": cmdArrives, "absent": cmdAbsent, "notice": cmdNotice,
+	"hop": cmdHop, "guard": cmdGuard, "smtp": cmdSMTP, "becomes": cmdBecomes, "arrives": cmdArrives, "absent": cmdAbsent, "notice": cmdNotice, "waits": cmdWaits,
 }
 
 type stageKey struct{}
@@ -167,8 +169,11 @@ func cmdSMTP(ts *testscript.TestScript, neg bool, args []string) {
 
 // trace runs postvagt trace $ID --json.
 func trace(ts *testscript.TestScript) (story struct {
-	Deliveries []struct{ Recipient, State string }
-	Notices    []struct{ Notice, Tells string }
+	Deliveries []struct {
+		Recipient, State string
+		Attempts         []struct{ No int }
+	}
+	Notices []struct{ Notice, Tells string }
 }) {
 	out := &strings.Builder{}
 	if code := run([]string{"trace", "--config", ts.MkAbs("postvagt.yaml"), ts.Getenv("ID"), "--json"}, streams{strings.NewReader(""), out, out}); code != 0 {
@@ -190,6 +195,17 @@ func cmdBecomes(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("the delivery to %s is %q, not %s", args[0], last, args[1])
+}
+
+func cmdWaits(ts *testscript.TestScript, neg bool, args []string) {
+	n, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	for end := time.Now().Add(scriptWait); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if d := trace(ts).Deliveries; len(d) > 0 && len(d[0].Attempts) >= n {
+			return
+		}
+	}
+	ts.Fatalf("no %s attempts in time", args[0])
 }
 
 func cmdNotice(ts *testscript.TestScript, neg bool, args []string) {
