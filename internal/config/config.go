@@ -126,6 +126,7 @@ type Limits struct {
 	Connections      int   // default 500
 	ConnectionsPerIP int   // default 100
 	Hops             int   // Received fields before a message counts as looping, default 100 (RFC 5321, section 6.3)
+	Rate             int   // messages a minute from one untrusted address or one user, default 600; 0: no limit
 	MemoryBytes      int64 // message bytes in flight, default 64 MiB
 }
 

@@ -53,7 +53,7 @@ func TestMinimal(t *testing.T) {
 		}},
 		{"delivery", c.Delivery, Delivery{Delay: 4 * time.Hour, Return: 24 * time.Hour, Concurrency: 20, PerConnection: 100,
 			Retry: []time.Duration{time.Minute, 5 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour}}},
-		{"limits", c.Limits, Limits{MessageBytes: 50 << 20, Recipients: 1000, Connections: 500, ConnectionsPerIP: 100, Hops: 100, MemoryBytes: 64 << 20}},
+		{"limits", c.Limits, Limits{MessageBytes: 50 << 20, Recipients: 1000, Connections: 500, ConnectionsPerIP: 100, Hops: 100, Rate: 600, MemoryBytes: 64 << 20}},
 		{"log", c.Log, Log{Level: "info", Format: "text"}},
 	} {
 		if diff := cmp.Diff(d.want, d.got); diff != "" {

@@ -94,7 +94,7 @@ routes:
   - {to: gateway.example, smarthost: "gateway.example:25", vouches: tunnel, level: tunnel, user: postvagt, password_file: password}
   - {to: ude.example, smarthost: "ude.example:587", user: postvagt, password: hemmelig}
 delivery: {delay: 2h, return: 2d, retry: [30s, 1h], concurrency: 5, per_connection: 10}
-limits: {message: 10MiB, recipients: 200, connections: 50, connections_per_ip: 10, hops: 30, memory: 20MiB}
+limits: {message: 10MiB, recipients: 200, connections: 50, connections_per_ip: 10, rate: 60, hops: 30, memory: 20MiB}
 log: {level: debug, format: json}
 `
 
@@ -159,7 +159,7 @@ func TestFull(t *testing.T) {
 			{To: "ude.example", SmartHost: "ude.example:587", User: "postvagt", Password: "hemmelig"},
 		},
 		Delivery: Delivery{Delay: 2 * time.Hour, Return: 48 * time.Hour, Retry: []time.Duration{30 * time.Second, time.Hour}, Concurrency: 5, PerConnection: 10},
-		Limits:   Limits{MessageBytes: 10 << 20, Recipients: 200, Connections: 50, ConnectionsPerIP: 10, Hops: 30, MemoryBytes: 20 << 20},
+		Limits:   Limits{MessageBytes: 10 << 20, Recipients: 200, Connections: 50, ConnectionsPerIP: 10, Hops: 30, Rate: 60, MemoryBytes: 20 << 20},
 		Log:      Log{Level: "debug", Format: "json"},
 	}
 	got.Warnings = nil

@@ -144,6 +144,7 @@ func (r *reader) limits(s section) Limits {
 		Connections:      one(s, "connections", number(1, mostNumber)).value,
 		ConnectionsPerIP: one(s, "connections_per_ip", number(1, mostNumber)).value,
 		Hops:             one(s, "hops", number(3, 1000)).value,
+		Rate:             one(s, "rate", number(0, 1_000_000)).value,
 		MemoryBytes:      memory.value,
 	}
 	if l.Recipients > 0 && l.Recipients < 100 {

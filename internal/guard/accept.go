@@ -35,8 +35,11 @@ func (in intake) Authenticate(ctx context.Context, c *smtpin.Client, user, passw
 	return &smtpin.Reply{Code: 535, Enhanced: "5.7.8", Text: "The user name or password is wrong."}
 }
 
-// Mail checks that an authenticated user may send as this sender.
+// Mail checks that an authenticated user may send as this sender, and that nobody sends too fast.
 func (in intake) Mail(ctx context.Context, c *smtpin.Client, sender mail.Address) *smtpin.Reply {
+	if who := in.counted(c); who != "" && !in.rates.allow(who, in.cfg.Limits.Rate) {
+		return &smtpin.Reply{Code: 450, Enhanced: "4.7.1", Text: "Too many messages in a minute. Please send this one again later."}
+	}
 	if c.User == "" || in.maySendAs(c.User, sender) {
 		return nil
 	}
@@ -280,10 +283,10 @@ func (t *teller) lane(a mail.Address) string {
 
 // routeMark keeps apart routes that share a smart host but ask something else of it.
 func routeMark(r config.Route) string {
-	if r.Level == 0 && r.Vouches == 0 && r.TLSName == "" {
+	if r.Level == 0 && r.Vouches == 0 && r.TLSName == "" && r.RootCAs == "" && r.User == "" {
 		return ""
 	}
-	return fmt.Sprintf("|%s|%s|%s", r.Level, r.Vouches, r.TLSName)
+	return fmt.Sprintf("|%s|%s|%s|%s|%s", r.Level, r.Vouches, r.TLSName, r.RootCAs, r.User)
 }
 
 func (in intake) lane(a mail.Address) string { return in.teller.lane(a) }

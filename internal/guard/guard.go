@@ -66,6 +66,7 @@ type Guard struct {
 	metrics   *metrics
 	tls       *certificate
 	passwords passwordCache
+	rates     rates
 	unsealed  chan struct{}  // capacity 1: events were written that the chain does not hold yet
 	busy      sync.WaitGroup // goroutines of Run
 }
