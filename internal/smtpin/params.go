@@ -85,7 +85,7 @@ func (m *mailArgs) set(p param, o offers) *Reply {
 		}
 		return nil
 	case "ENVID": // RFC 3461, section 4.4
-		if p.value == "" || len(p.value) > maxEnvID || !isXtext(p.value) {
+		if p.value == "" || len(p.value) > maxEnvID || !isXtext(p.value, '~') {
 			return syntax("5.5.4", "ENVID takes at most %d characters of xtext", maxEnvID)
 		}
 		m.envID = p.value
@@ -100,7 +100,7 @@ func (m *mailArgs) set(p param, o offers) *Reply {
 		m.requireTLS = true
 		return p.alone()
 	case "AUTH": // RFC 4954, section 5: who submitted it first, as others claim. We believe nobody, and drop it.
-		if o.auth && (p.value == "<>" || (p.value != "" && isXtext(p.value))) {
+		if o.auth && (p.value == "<>" || (p.value != "" && isXtext(p.value, '~'))) {
 			return nil
 		}
 		if o.auth {
@@ -151,7 +151,7 @@ func (r *Recipient) set(p param, utf8OK bool) *Reply {
 		if strings.EqualFold(kind, "utf-8") {
 			good = good && isUTF8Xtext(addr, utf8OK)
 		} else {
-			good = good && isXtext(addr)
+			good = good && isXtext(addr, 0xff)
 		}
 		if !good {
 			return syntax("5.5.4", "ORCPT takes an address type, a semicolon and an address in xtext")
@@ -300,8 +300,9 @@ func isAtom(s string) bool {
 }
 
 // isXtext reports whether s is xtext (RFC 3461, section 4): printable ASCII without "=", and "+" only before two upper
-// case hex digits. What it hides must be printable too, or it would come out of a DSN as a line of its own.
-func isXtext(s string) bool {
+// case hex digits. What it hides must be printable too, or it would come out of a DSN as a line of its own, and at most
+// last: '~', or 0xff in ORCPT, where Postfix hides the bytes of UTF-8 ("rfc822;s+C3+B8ren@…").
+func isXtext(s string, last uint64) bool {
 	for i := 0; i < len(s); i++ {
 		switch b := s[i]; {
 		case b < '!' || b > '~' || b == '=':
@@ -310,7 +311,7 @@ func isXtext(s string) bool {
 			if i+2 >= len(s) || !isHex(s[i+1]) || !isHex(s[i+2]) {
 				return false
 			}
-			if v, _ := strconv.ParseUint(s[i+1:i+3], 16, 8); v < ' ' || v > '~' {
+			if v, _ := strconv.ParseUint(s[i+1:i+3], 16, 8); v < ' ' || v == 0x7f || v > last {
 				return false
 			}
 			i += 2
