@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
 	"postvagt/internal/deliver"
 	"postvagt/internal/ledger"
+	"postvagt/internal/level"
 	"postvagt/internal/mail"
 )
 
@@ -254,7 +256,10 @@ type job struct {
 func (d *dispatcher) attempt(l *lane, c ledger.Claimed, j job) {
 	defer d.running.Done()
 	l.gate <- struct{}{}
-	contact := d.try(c, j)
+	contact := unsaid
+	for _, part := range byLevel(c) {
+		contact = max(contact, d.try(part, j))
+	}
 	<-l.gate
 	if j.done != nil {
 		j.done()
@@ -273,6 +278,27 @@ func (d *dispatcher) attempt(l *lane, c ledger.Claimed, j job) {
 	if again {
 		d.wake()
 	}
+}
+
+// byLevel parts the work by the level each recipient requires, for an attempt is made at one level: a recipient inside
+// does not wait for a channel that only one outside asks for.
+func byLevel(c ledger.Claimed) (parts []ledger.Claimed) {
+	for _, d := range c.Deliveries {
+		i := slices.IndexFunc(parts, func(p ledger.Claimed) bool { return required(p.Deliveries[0]) == required(d) })
+		if i < 0 {
+			i, parts = len(parts), append(parts, ledger.Claimed{Message: c.Message})
+		}
+		parts[i].Deliveries = append(parts[i].Deliveries, d)
+	}
+	return parts
+}
+
+// required is what a delivery asks of the channel; requirements apply to recipients outside.
+func required(d ledger.Delivery) level.Level {
+	if d.Inside {
+		return level.None
+	}
+	return d.Verdict.Level
 }
 
 // contact says what an attempt learned of its lane.
@@ -331,9 +357,7 @@ func (d *dispatcher) request(c ledger.Claimed, j job) (deliver.Job, error) {
 			return r, err
 		}
 		r.Recipients = append(r.Recipients, deliver.Recipient{Address: to, Notify: notifyOnward(m, each), ORcpt: each.ORcpt})
-		if !each.Inside {
-			r.Required = max(r.Required, each.Verdict.Level)
-		}
+		r.Required = max(r.Required, required(each))
 	}
 	r.Hop = d.g.teller.hop(r.Recipients[0].Address)
 	if r.Body == nil {
