@@ -76,7 +76,7 @@ func newPostfix(t *testing.T, settings map[string]string) *postfix {
 	t.Cleanup(func() {
 		p.run("stop")
 		if t.Failed() {
-			t.Logf("Postfix's log:\n%s", p.log())
+			t.Logf("of Postfix's log:\n%s", p.complaints())
 		}
 	})
 	if out, err := p.run("start"); err != nil {
@@ -103,6 +103,18 @@ func (p *postfix) run(command string) (string, error) {
 func (p *postfix) log() string {
 	b, _ := os.ReadFile(p.dir + "/log/mail.log")
 	return string(b)
+}
+
+// complaints is what in the log is not the usual.
+func (p *postfix) complaints() string {
+	var b strings.Builder
+	for line := range strings.Lines(p.log()) {
+		if !strings.Contains(line, "status=sent") && (strings.Contains(line, "status=") || strings.Contains(line, "warning:") ||
+			strings.Contains(line, "fatal:") || strings.Contains(line, "panic:") || strings.Contains(line, "reject:")) {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
 }
 
 // queued counts the messages that wait.
