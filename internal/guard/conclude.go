@@ -3,6 +3,7 @@ package guard
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"time"
@@ -93,7 +94,7 @@ func (g *Guard) heldInside(m ledger.Message, t trial, ch *ledger.Change) {
 	ch.Event = ledger.Event{Kind: "held", Detail: t.words()}
 }
 
-// noticeFailed moves a notice on: it is tried again, or climbs the ladder (law 3). A notice whose next rung lies behind
+// noticeFailed moves a notice on: it is tried again until its watch time, which the watch clears, or climbs the ladder (law 3). A notice whose next rung lies behind
 // the same dead hop stays on its rung: climbing would only lose it a reader.
 func (g *Guard) noticeFailed(ctx context.Context, m ledger.Message, t trial, ch *ledger.Change) {
 	if t.result.Outcome != deliver.Refused && ch.At.Before(t.delivery.Watch) {
@@ -108,7 +109,11 @@ func (g *Guard) noticeFailed(ctx context.Context, m ledger.Message, t trial, ch 
 func (g *Guard) climb(ctx context.Context, m ledger.Message, t trial, ch *ledger.Change) {
 	d := t.delivery
 	next, err := g.teller.nextRung(ctx, m, d)
-	if err == nil && next == nil {
+	switch {
+	case errors.Is(err, errNoSubject) && !t.last():
+		g.later(t, ch)
+		return
+	case errors.Is(err, errNoSubject), err == nil && next == nil:
 		g.alarm(m, t, ch)
 		return
 	}
@@ -146,7 +151,8 @@ func (g *Guard) keepTrying(c ledger.Claimed, changes []ledger.Change, err error)
 		ch := &changes[i]
 		ch.Notices = nil
 		if ch.To == ledger.Returning || ch.To == ledger.Held {
-			ch.To, ch.Due, ch.Watch = ledger.Queued, ch.At.Add(g.backoff(5)), time.Time{}
+			ch.To, ch.Due, ch.Watch, ch.Deadline, ch.Owner = ledger.Queued, ch.At.Add(g.backoff(5)), time.Time{}, time.Time{}, ""
+			ch.Event.Kind = "deferred"
 		}
 	}
 }

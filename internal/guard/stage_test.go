@@ -50,7 +50,9 @@ type stage struct {
 type hop struct {
 	mu     sync.Mutex
 	answer func(j deliver.Job, r deliver.Recipient) deliver.Result
+	wait   func(ctx context.Context, j deliver.Job) // before the answer, without mu; may be nil
 	level  level.Level
+	plain  bool // offers no DSN
 	got    []arrival
 	tries  []deliver.Job
 }
@@ -62,10 +64,13 @@ type arrival struct {
 }
 
 func (h *hop) Attempt(ctx context.Context, j deliver.Job) (deliver.Receipt, []deliver.Result) {
+	if h.wait != nil {
+		h.wait(ctx, j)
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.tries = append(h.tries, j)
-	receipt := deliver.Receipt{Hop: "hop.example:25", Level: h.level, Started: time.Now(), DSN: true}
+	receipt := deliver.Receipt{Hop: "hop.example:25", Level: h.level, Started: time.Now(), DSN: !h.plain}
 	var out []deliver.Result
 	for _, r := range j.Recipients {
 		result := deliver.Result{Outcome: deliver.Delivered, Code: 250, Reached: true}

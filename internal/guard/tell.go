@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -75,28 +76,24 @@ func (t *teller) open(id ledger.MessageID, a ledger.Address) (mail.Address, erro
 
 // atAcceptance writes the notices that are due the moment a message is accepted: what is held and what is returned.
 func (t *teller) atAcceptance(ctx context.Context, a ledger.Acceptance) ([]ledger.NewNotice, error) {
+	tell := gathered{teller: t, message: a.Message}
+	for i, n := range a.Deliveries {
+		tr := trial{delivery: asDelivery(a.Message.ID, n), at: a.Message.AcceptedAt}
+		switch n.State {
+		case ledger.Held:
+			tell.add(ledger.TellHeld, i, tr)
+		case ledger.Returning:
+			tell.add(ledger.TellReturned, i, tr)
+		}
+	}
 	var notices []ledger.NewNotice
-	for _, k := range []struct {
-		state ledger.State
-		tells ledger.TellKind
-	}{{ledger.Held, ledger.TellHeld}, {ledger.Returning, ledger.TellReturned}} {
-		var about []int
-		var trials []trial
-		for i, n := range a.Deliveries {
-			if n.State == k.state {
-				about = append(about, i)
-				trials = append(trials, trial{delivery: asDelivery(a.Message.ID, n), at: a.Message.AcceptedAt})
-			}
-		}
-		if about == nil {
-			continue
-		}
-		n, err := t.write(ctx, telling{tells: k.tells, message: a.Message, trials: trials, at: a.Message.AcceptedAt})
+	for _, k := range tell.kinds {
+		n, err := t.write(ctx, telling{tells: k.tells, message: a.Message, trials: tell.trials[k], at: a.Message.AcceptedAt})
 		if err != nil {
 			return nil, err
 		}
 		if n != nil {
-			n.About = about
+			n.About = tell.changes[k]
 			notices = append(notices, *n)
 		}
 	}
@@ -110,18 +107,24 @@ func asDelivery(id ledger.MessageID, n ledger.NewDelivery) ledger.Delivery {
 }
 
 // gathered collects what an attempt's results call for, so that one message gives one notice of a kind, not one per
-// recipient.
+// recipient. Recipients whose NOTIFY differs are told of apart, for NOTIFY decides who is told.
 type gathered struct {
 	teller  *teller
 	message ledger.Message
-	kinds   []ledger.TellKind // in the order they came
-	trials  map[ledger.TellKind][]trial
-	changes map[ledger.TellKind][]int
+	kinds   []gatheredKind // in the order they came
+	trials  map[gatheredKind][]trial
+	changes map[gatheredKind][]int
 }
 
-func (g *gathered) add(k ledger.TellKind, change int, t trial) {
+type gatheredKind struct {
+	tells  ledger.TellKind
+	notify string
+}
+
+func (g *gathered) add(tells ledger.TellKind, change int, t trial) {
+	k := gatheredKind{tells, t.delivery.Notify}
 	if g.trials == nil {
-		g.trials, g.changes = map[ledger.TellKind][]trial{}, map[ledger.TellKind][]int{}
+		g.trials, g.changes = map[gatheredKind][]trial{}, map[gatheredKind][]int{}
 	}
 	if g.trials[k] == nil {
 		g.kinds = append(g.kinds, k)
@@ -151,11 +154,11 @@ func (g *gathered) into(ctx context.Context, changes []ledger.Change) error {
 		trials := g.trials[k]
 		for i, c := range g.changes[k] { // the notice tells the new owner and deadline
 			trials[i].delivery.Owner = cmp.Or(changes[c].Owner, trials[i].delivery.Owner)
-			if !changes[c].Deadline.IsZero() && k == ledger.TellHeld {
+			if !changes[c].Deadline.IsZero() && k.tells == ledger.TellHeld {
 				trials[i].delivery.Deadline = changes[c].Deadline
 			}
 		}
-		n, err := g.teller.write(ctx, telling{tells: k, message: g.message, trials: trials, at: first.At})
+		n, err := g.teller.write(ctx, telling{tells: k.tells, message: g.message, trials: trials, at: first.At})
 		if err != nil {
 			return err
 		}
@@ -172,6 +175,7 @@ func (g *gathered) into(ctx context.Context, changes []ledger.Change) error {
 
 // telling is a notice to be written.
 type telling struct {
+	id      ledger.MessageID // the notice's own; "": a fresh one
 	tells   ledger.TellKind
 	message ledger.Message
 	trials  []trial
@@ -196,6 +200,9 @@ func (t *teller) write(ctx context.Context, w telling) (*ledger.NewNotice, error
 		}
 		return nil, nil
 	}
+	if w.tells == ledger.TellDelivered && r.no > 0 {
+		return nil, nil // nobody but the one who asked wants to know
+	}
 	return t.addressed(w, *r)
 }
 
@@ -213,7 +220,7 @@ func (t *teller) wanted(w telling) bool {
 
 // addressed composes and seals a notice to one rung.
 func (t *teller) addressed(w telling, r rung) (*ledger.NewNotice, error) {
-	id := ledger.NewMessageID()
+	id := cmp.Or(w.id, ledger.NewMessageID())
 	n := t.facts(w, r)
 	n.ID = id
 	raw, err := notice.Compose(n)
@@ -389,6 +396,9 @@ func (t *teller) climb(ctx context.Context, n ledger.Message, d ledger.Delivery,
 	return c, err
 }
 
+// errNoSubject: a notice that is tied to no delivery. A digest is so: it is about many messages.
+var errNoSubject = errors.New("the notice is tied to no delivery")
+
 // again gathers from the ledger what a notice tells of.
 func (t *teller) again(ctx context.Context, n ledger.Message) (telling, error) {
 	story, err := t.store.Story(ctx, n.ID)
@@ -409,7 +419,7 @@ func (t *teller) again(ctx context.Context, n ledger.Message) (telling, error) {
 		w.by, w.why = lastAct(about, link)
 	}
 	if len(w.trials) == 0 {
-		return w, fmt.Errorf("notice %s is about nothing the ledger knows", n.ID)
+		return w, errNoSubject
 	}
 	return w, nil
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"postvagt/internal/config"
+	"postvagt/internal/deliver"
 	"postvagt/internal/ledger"
 	"postvagt/internal/policy"
 )
@@ -42,14 +43,18 @@ func (g *Guard) watchOnce(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("ask for what waits: %w", err)
 		}
+		n, failed := 0, false
 		for _, c := range waiting {
 			for _, d := range c.Deliveries {
+				n++
 				if err := g.overdue(ctx, c.Message, d); err != nil {
-					return err
+					// One that cannot be told of must not keep the others waiting.
+					failed = true
+					g.log.Error("the watch over a delivery failed; it is tried again", "message", c.Message.ID, "delivery", d.ID, "err", err)
 				}
 			}
 		}
-		if len(waiting) < watchBatch {
+		if n < watchBatch || failed || ctx.Err() != nil {
 			break
 		}
 	}
@@ -77,8 +82,11 @@ func (g *Guard) overdue(ctx context.Context, m ledger.Message, d ledger.Delivery
 		g.heldTooLong(m, t, &ch, &tell)
 	case d.State == ledger.Returning:
 		ch.Watch = ledger.Never // its notice is watched in its stead
+	case m.Kind == ledger.Notice && g.dispatch.isDown(d.Lane):
+		t.at, t.result = at, deliver.Result{Outcome: deliver.Deferred}
+		g.climb(ctx, m, t, &ch)
 	case m.Kind == ledger.Notice:
-		ch.Due, ch.Watch = at, at.Add(time.Hour) // one more try; the attempt that fails climbs
+		ch.Due, ch.Watch = earliest(d.Due, at), ledger.Never // one more try; the attempt that fails climbs
 		ch.Event = ledger.Event{Kind: "hurried"}
 	case at.Before(d.Deadline):
 		g.delayed(t, &ch, &tell)
@@ -111,7 +119,7 @@ func (g *Guard) delayed(t trial, ch *ledger.Change, tell *gathered) {
 func (g *Guard) outOfTime(m ledger.Message, t trial, ch *ledger.Change, tell *gathered) {
 	d := t.delivery
 	if m.Direction == policy.Inbound || !g.dispatch.isDown(d.Lane) {
-		ch.Due, ch.Watch = ch.At, ch.At.Add(g.cfg.Delivery.Delay)
+		ch.Due, ch.Watch = earliest(d.Due, ch.At), ch.At.Add(g.cfg.Delivery.Delay)
 		ch.Event = ledger.Event{Kind: "hurried"}
 		return
 	}
@@ -183,8 +191,9 @@ func (g *Guard) digest(ctx context.Context, a *config.Authority) error {
 		if n == nil {
 			continue
 		}
-		if err := g.acceptDigest(ctx, w, n, until); err != nil {
-			return err
+		_, err = g.store.Accept(ctx, ledger.Acceptance{Message: n.Message, Bodies: [][]byte{n.Body}, Deliveries: []ledger.NewDelivery{n.Delivery}})
+		if err != nil {
+			return fmt.Errorf("store a digest: %w", err)
 		}
 	}
 	g.dispatch.wake()
@@ -215,7 +224,7 @@ func (g *Guard) repairedBetween(ctx context.Context, a *config.Authority, since,
 			if !ok {
 				i = len(out)
 				bySender[key] = i
-				out = append(out, telling{tells: ledger.TellDigest, message: s.Message, at: until, since: since})
+				out = append(out, telling{id: digestID(a.Name, key, until), tells: ledger.TellDigest, message: s.Message, at: until, since: since})
 			}
 			t := lastTrial(s, d.ID)
 			t.of = &s.Message
@@ -225,31 +234,8 @@ func (g *Guard) repairedBetween(ctx context.Context, a *config.Authority, since,
 	return out, nil
 }
 
-// acceptDigest stores a digest under an id that follows from its sender and period. Like every notice it is sealed for
-// its id, so it is composed for that id.
-func (g *Guard) acceptDigest(ctx context.Context, w telling, n *ledger.NewNotice, until time.Time) error {
-	sum := sha256.Sum256([]byte("digest " + w.message.Authority + " " + strings.ToLower(w.message.Sender.Shown) + " " + until.Format(time.RFC3339)))
-	id := ledger.MessageID(strings.ToLower(base32.StdEncoding.EncodeToString(sum[:])[:26]))
-	plain, err := g.keys.Open(string(n.Message.ID), n.Body)
-	if err != nil {
-		return fmt.Errorf("open a digest: %w", err)
-	}
-	plain = []byte(strings.ReplaceAll(string(plain), string(n.Message.ID), string(id)))
-	to, err := g.teller.open(n.Message.ID, n.Delivery.Recipient)
-	if err != nil {
-		return err
-	}
-	if n.Delivery.Recipient, err = g.teller.address(id, to); err != nil {
-		return err
-	}
-	n.Message.HeaderID = strings.ReplaceAll(n.Message.HeaderID, string(n.Message.ID), string(id))
-	n.Message.ID = id
-	if n.Body, err = g.keys.Seal(string(id), plain); err != nil {
-		return fmt.Errorf("seal a digest: %w", err)
-	}
-	_, err = g.store.Accept(ctx, ledger.Acceptance{Message: n.Message, Bodies: [][]byte{n.Body}, Deliveries: []ledger.NewDelivery{n.Delivery}})
-	if err != nil {
-		return fmt.Errorf("store a digest: %w", err)
-	}
-	return nil
+// digestID follows from sender and period.
+func digestID(authority, sender string, until time.Time) ledger.MessageID {
+	sum := sha256.Sum256([]byte("digest " + authority + " " + sender + " " + until.Format(time.RFC3339)))
+	return ledger.MessageID(strings.ToLower(base32.StdEncoding.EncodeToString(sum[:])[:26]))
 }
