@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"postvagt/internal/deliver"
@@ -157,15 +158,26 @@ func (g *Guard) keepTrying(c ledger.Claimed, changes []ledger.Change, err error)
 	}
 }
 
-// unread is the change for a body that could not be read: the delivery waits, and says why.
-func (g *Guard) unread(c ledger.Claimed, started time.Time, err error) []ledger.Change {
-	at := now()
+// notBegun is the change for work that was leased and, at a stop, never tried: it is free again, and not marked.
+func (g *Guard) notBegun(c ledger.Claimed) []ledger.Change {
+	at, why := now(), "the guard stopped before the attempt began"
 	var changes []ledger.Change
 	for _, d := range c.Deliveries {
-		text := detect.Mask(err.Error())
-		changes = append(changes, ledger.Change{Delivery: d.ID, From: ledger.Queued, To: ledger.Queued, At: at, Due: at.Add(g.backoff(5)),
-			Attempt: &ledger.Attempt{Delivery: d.ID, No: d.Attempts, Node: g.node, Started: started, Ended: at, Outcome: string(deliver.Deferred), Text: text},
-			Event:   ledger.Event{Kind: "unreadable", Detail: text}})
+		changes = append(changes, ledger.Change{Delivery: d.ID, From: ledger.Queued, To: ledger.Queued, At: at, Due: at, Event: ledger.Event{Kind: "deferred", Detail: why},
+			Attempt: &ledger.Attempt{Delivery: d.ID, No: d.Attempts, Node: g.node, Started: at, Ended: at, Outcome: string(deliver.Deferred), Text: why}})
+	}
+	return changes
+}
+
+// unread is the change for a message that could not be read from the ledger: like any failed attempt it is tried again, and
+// told when its time is up, and it says why.
+func (g *Guard) unread(ctx context.Context, c ledger.Claimed, started time.Time, err error) []ledger.Change {
+	failed := deliver.Result{Outcome: deliver.Deferred, Text: "the guard could not read the message from its own store"}
+	changes := g.conclude(ctx, c, deliver.Receipt{}, slices.Repeat([]deliver.Result{failed}, len(c.Deliveries)), started)
+	for i := range changes {
+		if ch := &changes[i]; ch.To == ledger.Queued && ch.Climb == nil {
+			ch.Event = ledger.Event{Kind: "unreadable", Detail: detect.Mask(err.Error())}
+		}
 	}
 	return changes
 }

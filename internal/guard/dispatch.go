@@ -210,11 +210,20 @@ func (s *seats) free() {
 	}
 	s.d.mu.Lock()
 	defer s.d.mu.Unlock()
-	for name, n := range s.lanes {
-		s.d.lane(name).seats -= n
-		s.d.running.Add(-n)
-	}
+	s.giveBack()
 	s.d.hot -= s.size
+}
+
+// giveBack frees the seats that no attempt has taken; who was turned away meanwhile may have them. d.mu is held.
+func (s *seats) giveBack() {
+	for name, n := range s.lanes {
+		l := s.d.lane(name)
+		l.seats -= n
+		s.d.running.Add(-n)
+		if n > 0 && l.backlog {
+			s.d.wake()
+		}
+	}
 }
 
 // start begins the attempts for the accepted work. A nil s is none.
@@ -240,10 +249,7 @@ func (s *seats) start(work []ledger.Claimed) {
 		s.lanes[c.Deliveries[0].Lane]--
 		go s.d.attempt(l, c, job{head: s.h.head, body: s.h.bodies[c.Deliveries[0].Body], done: done})
 	}
-	for name, n := range s.lanes { // fewer jobs than seats: give the rest back
-		s.d.lane(name).seats -= n
-		s.d.running.Add(-n)
-	}
+	s.giveBack() // fewer jobs than seats
 }
 
 // job is a body on its way; a zero job is read from the ledger.
@@ -319,13 +325,14 @@ func (d *dispatcher) try(c ledger.Claimed, j job) (heard contact) {
 		}
 	}()
 	if d.attempts.Err() != nil {
-		return unsaid // stopping: nothing was tried; Recover takes the lease back
+		d.g.record(c, d.g.notBegun(c)) // stopping
+		return unsaid
 	}
 	started := now()
 	request, err := d.request(c, j)
 	if err != nil {
 		log.Error("a message could not be read from the ledger; it waits", "err", err)
-		d.g.record(c, d.g.unread(c, started, err))
+		d.g.record(c, d.g.unread(context.WithoutCancel(d.attempts), c, started, err))
 		return unsaid
 	}
 	receipt, results := d.g.deliverer.Attempt(d.attempts, request)
@@ -396,8 +403,9 @@ func (g *Guard) record(c ledger.Claimed, changes []ledger.Change) {
 		var left []ledger.Change
 		for i, err := range errs {
 			switch {
-			case err == nil, errors.Is(err, ledger.ErrFenced), errors.Is(err, ledger.ErrState):
-				// ErrState and ErrFenced after a failed commit mean that it had happened; otherwise another node has it.
+			case err == nil, errors.Is(err, ledger.ErrFenced), errors.Is(err, ledger.ErrState), errors.Is(err, ledger.ErrLeased):
+				// ErrState and ErrFenced after a failed commit mean that it had happened; otherwise another has it, as with
+				// ErrLeased: the watch comes back to what is being tried just now.
 			case errors.Is(err, ledger.ErrTransition), errors.Is(err, ledger.ErrClosed), errors.Is(err, ledger.ErrNotFound):
 				g.log.Error("an outcome could not be recorded; the attempt will be repeated and marked", "message", c.Message.ID, "err", err)
 			default:

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -43,6 +44,7 @@ type stage struct {
 	senders  senderCheck
 	lease    time.Duration // 0: as always
 	look     time.Duration
+	wrap     func(ledger.Store) ledger.Store // what the guard sees of the ledger; nil: all
 }
 
 // hop plays every next hop. answer says what becomes of a recipient; nil delivers at level verified. What was delivered
@@ -66,6 +68,9 @@ type arrival struct {
 func (h *hop) Attempt(ctx context.Context, j deliver.Job) (deliver.Receipt, []deliver.Result) {
 	if h.wait != nil {
 		h.wait(ctx, j)
+		if ctx.Err() != nil {
+			return deliver.Receipt{}, slices.Repeat([]deliver.Result{{Outcome: deliver.Deferred, Text: "cut off before the end of data"}}, len(j.Recipients))
+		}
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -163,7 +168,11 @@ func (s *stage) start() {
 	if err != nil {
 		s.Fatal(err)
 	}
-	s.guard, err = New(Options{Config: s.cfg, Store: s.store, Keys: s.keys, Deliverer: s.hop, Senders: s.senders,
+	var store ledger.Store = s.store
+	if s.wrap != nil {
+		store = s.wrap(store)
+	}
+	s.guard, err = New(Options{Config: s.cfg, Store: store, Keys: s.keys, Deliverer: s.hop, Senders: s.senders,
 		Listeners: map[string][]net.Listener{"smtp": {&quiet{done: make(chan struct{})}}}, Node: "node", Grace: time.Second, lease: s.lease, look: s.look,
 		Log: slog.New(slog.NewTextHandler(lockedWriter{s}, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	if err != nil {
@@ -176,6 +185,14 @@ func (s *stage) start() {
 	s.stop, s.ended = stop, make(chan error, 1)
 	go func() { s.ended <- s.guard.Run(ctx) }()
 	synctest.Wait()
+}
+
+// again stops the guard and starts it anew.
+func (s *stage) again() {
+	s.Helper()
+	s.halt()
+	s.store.Close()
+	s.start()
 }
 
 // halt stops the guard gracefully.
