@@ -128,6 +128,9 @@ func newGuard(t *testing.T, listen, rest string) *guard {
 	g := &guard{dir: t.TempDir(), smtp: freeAddr(t), log: &output{}}
 	g.config = write(t, filepath.Join(g.dir, "postvagt.yaml"), fmt.Sprintf("listen: {smtp: %q%s}\nstore: {sqlite: %q}\n%s",
 		g.smtp, listen, filepath.Join(g.dir, "ledger.db"), rest))
+	if err := os.Chmod(g.config, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		g.stop(t)
 		if t.Failed() {
@@ -190,11 +193,8 @@ type story struct {
 		Findings []any  `json:"findings"`
 		Repairs  []any  `json:"repairs"`
 	} `json:"message"`
-	Deliveries []delivery `json:"deliveries"`
-	Notices    []struct {
-		Notice string `json:"notice"`
-		Tells  string `json:"tells"`
-	} `json:"notices"`
+	Deliveries []delivery                       `json:"deliveries"`
+	Notices    []struct{ Notice, Tells string } `json:"notices"`
 }
 
 type delivery struct {
