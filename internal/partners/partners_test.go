@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -60,16 +61,26 @@ func missing(t *testing.T, format string, args ...any) {
 	t.Skipf(format, args...)
 }
 
-// freeAddr is a loopback address that nobody listens on.
+// freeAddr is a loopback address that nobody listens on, and that nobody is given before a partner has bound it, or while
+// it is restarted: the kernel picks ports for connections, and for listeners on port 0, from a range above.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
+		if _, taken := given.LoadOrStore(addr, true); taken {
+			continue
+		}
+		if l, err := net.Listen("tcp", addr); err == nil {
+			l.Close()
+			return addr
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no free port")
+	return ""
 }
+
+// given are the addresses that freeAddr has given out.
+var given sync.Map
 
 // eventually asks until ok says yes.
 func eventually(t *testing.T, what string, ok func() bool) {
@@ -164,6 +175,12 @@ func (g *guard) stop(t *testing.T) {
 		return
 	}
 	g.cmd.Process.Signal(syscall.SIGTERM)
+	g.ended(t)
+}
+
+// ended waits for a program that was told to stop.
+func (g *guard) ended(t *testing.T) {
+	t.Helper()
 	if err := g.cmd.Wait(); err != nil {
 		t.Errorf("the guard did not stop gracefully: %v\n%s", err, g.log)
 	}

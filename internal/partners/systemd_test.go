@@ -128,7 +128,7 @@ func TestNotifySocket(t *testing.T) {
 	if got != "STOPPING=1" {
 		t.Errorf("at last it says %q, want STOPPING=1", got)
 	}
-	g.stop(t)
+	g.ended(t)
 }
 
 // A stop by SIGTERM under load, several times over: every message that got its 250 arrives, once.
