@@ -256,6 +256,7 @@ func checkAll(s *stage, promised map[ledger.MessageID]bool) {
 			delete(copies, copyKey{id, d.Recipient.Shown})
 			switch {
 			case d.State == ledger.Held && d.Owner != "":
+			case d.State == ledger.Returning && s.alarmed(story, d):
 			case !d.State.Final():
 				s.Errorf("%s %s to %s still stands at %s:\n%s", story.Message.Kind, id, d.Recipient.Shown, d.State, tale(story))
 			case d.State == ledger.Delivered && n == 0:
@@ -318,6 +319,16 @@ func (s *stage) wasTold(story ledger.Story, d ledger.Delivery) bool {
 		n := s.story(link.Notice).Deliveries[0]
 		if n.State == ledger.Withdrawn {
 			return true // a person took the alarm
+		}
+	}
+	return false
+}
+
+// alarmed reports whether the notice that d waits for stands as an alarm.
+func (s *stage) alarmed(story ledger.Story, d ledger.Delivery) bool {
+	for _, link := range story.Notices {
+		if link.About == d.ID && link.Tells == ledger.TellReturned && s.story(link.Notice).Deliveries[0].State == ledger.Held {
+			return true
 		}
 	}
 	return false

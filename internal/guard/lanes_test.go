@@ -45,7 +45,7 @@ func TestBacklogIsFair(t *testing.T) {
 		s := newStage(t, narrow)
 		var counted *rounds
 		s.wrap = func(l ledger.Store) ledger.Store { counted = &rounds{Store: l}; return counted }
-		s.again()
+		s.restart()
 		s.hop.takes(10 * time.Second)
 		const n = 60
 		started := time.Now()
@@ -169,7 +169,7 @@ func TestBodyUnreadable(t *testing.T) {
 		s := newStageAt(t, quick, 10*time.Second, 0)
 		var ill *sick
 		s.wrap = func(l ledger.Store) ledger.Store { ill = &sick{Store: l}; return ill }
-		s.again()
+		s.restart()
 		s.hop.set(func(deliver.Job, deliver.Recipient) deliver.Result { return refuse(450, "4.2.0") })
 		id := s.send("anna@eksempel.example", []string{"x@borger.example"}, letter("Hej", "Hej"))
 		ill.ill.Store(true)

@@ -135,7 +135,7 @@ func TestDigest(t *testing.T) {
 			s.send(from, []string{"sag@nabo.example"}, letter("Sag 010170-5000", "Se sagen."))
 		}
 		s.told("anna@eksempel.example", 0, "")
-		s.again()
+		s.restart()
 		s.pass(25 * time.Hour)
 		s.told("anna@eksempel.example", 1, "")
 		s.told("bo@eksempel.example", 1, "")
@@ -143,7 +143,7 @@ func TestDigest(t *testing.T) {
 		if id := idOf(s.hop.to("anna@eksempel.example")[0]); s.story(id).Message.Kind != ledger.Notice {
 			t.Errorf("a digest's Message-ID is not the ledger's:\n%s", raw)
 		}
-		s.again()
+		s.restart()
 		s.pass(49 * time.Hour)
 		s.told("anna@eksempel.example", 1, "")
 	})

@@ -187,8 +187,8 @@ func (s *stage) start() {
 	synctest.Wait()
 }
 
-// again stops the guard and starts it anew.
-func (s *stage) again() {
+// restart stops the guard and starts it anew.
+func (s *stage) restart() {
 	s.Helper()
 	s.halt()
 	s.store.Close()
