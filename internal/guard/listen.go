@@ -165,17 +165,22 @@ func (c *certificate) watch(ctx context.Context) {
 		case <-c.asked:
 		case <-tick.C:
 		}
-		s := c.stamps()
-		if s == c.stamp {
-			continue
-		}
-		if err := c.read(); err != nil {
-			c.log.Error("the new TLS certificate cannot be used; the old one stays", "err", err)
-			continue // files are often replaced one after the other: look again
-		}
-		c.stamp = s
-		c.log.Info("TLS certificate read anew", "file", c.files.Cert)
+		c.look()
 	}
+}
+
+// look reads the files anew when they have changed.
+func (c *certificate) look() {
+	s := c.stamps()
+	if s == c.stamp {
+		return
+	}
+	if err := c.read(); err != nil {
+		c.log.Error("the new TLS certificate cannot be used; the old one stays", "err", err)
+		return // files are often replaced one after the other: look again
+	}
+	c.stamp = s
+	c.log.Info("TLS certificate read anew", "file", c.files.Cert)
 }
 
 // Reload looks at once whether the certificate's files have changed; without it that takes a few seconds.
