@@ -1,23 +1,26 @@
 package partners
 
 import (
+	"bufio"
 	"fmt"
+	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 )
 
 // behind is a guard with Postfix behind it: the authority's mailboxes and the world in one. borger.example is reached by a
 // route that can prove Postfix's name, nabo.example by one that cannot.
-func behind(t *testing.T) (g *guard, p *postfix, root, busy string) {
+func behind(t *testing.T) (g *guard, p *postfix, root string, full *atomic.Bool) {
 	t.Helper()
 	need(t, "postfix", "postfix")
 	dir := reachable(t)
 	authorityOfTheTest := newCA(t, dir)
 	cert, key, _ := authorityOfTheTest.issue(t, certificate{name: "post.behind.example"})
-	busy = write(t, dir+"/access", "fuld@borger.example 452 4.2.2 Mailbox full\n")
+	service, full := fullMailbox(t, "fuld@borger.example")
 	p, root = keeping(t, map[string]string{
 		"smtpd_tls_security_level": "may", "smtpd_tls_cert_file": cert, "smtpd_tls_key_file": key,
-		"smtpd_recipient_restrictions": "check_recipient_access texthash:" + busy,
+		"smtpd_recipient_restrictions": "check_policy_service inet:" + service,
 	}, anna, bo, "fuld@borger.example", "gerda@nabo.example", "net@eksempel.example", "søren@borger.example")
 	// The default of 20 connections per hop is kept; retries come fast.
 	g = newGuard(t, "", authority+fmt.Sprintf(`delivery: {retry: [1s]}
@@ -25,12 +28,50 @@ routes:
   - {to: borger.example, smarthost: %q, tls_name: post.behind.example, root_cas: %q, level: cleartext}
   - {to: "*", smarthost: %[1]q, level: cleartext}
 `, p.addr, authorityOfTheTest.roots)).start(t)
-	return g, p, root, busy
+	return g, p, root, full
+}
+
+// fullMailbox is a policy service of Postfix's (SMTPD_POLICY_README) that says 452 for an address while full is true.
+func fullMailbox(t *testing.T, address string) (service string, full *atomic.Bool) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	full = new(atomic.Bool)
+	full.Store(true)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				asked := ""
+				for in := bufio.NewScanner(c); in.Scan(); {
+					if r, ok := strings.CutPrefix(in.Text(), "recipient="); ok {
+						asked = r
+					}
+					if in.Text() != "" {
+						continue
+					}
+					action := "DUNNO"
+					if asked == address && full.Load() {
+						action = "452 4.2.2 Mailbox full"
+					}
+					fmt.Fprintf(c, "action=%s\n\n", action)
+				}
+			}()
+		}
+	}()
+	return l.Addr().String(), full
 }
 
 func TestPostfixBehind(t *testing.T) {
 	t.Parallel()
-	g, p, root, busy := behind(t)
+	g, p, root, full := behind(t)
 	t.Run("byte for byte", func(t *testing.T) {
 		message := letter("bytes", "Kære Bo\r\n\r\n.\r\n..to prikker\r\n.prik\r\n \t blanke til sidst \t \r\n"+strings.Repeat("lang linje ", 400)+
 			"\r\nÆØÅ æøå \u2022\r\n\r\n\r\n-- \r\nAnna\r\n\r\n")
@@ -128,11 +169,7 @@ func TestPostfixBehind(t *testing.T) {
 		if a := d.Attempts[0]; a.Outcome != "deferred" || a.Code != 452 || a.Enhanced != "4.2.2" || !strings.Contains(a.Text, "Mailbox full") {
 			t.Errorf("the attempt is recorded as %+v, want 452 4.2.2", a)
 		}
-		write(t, busy, "\n")
-		p.run("stop")
-		if out, err := p.run("start"); err != nil {
-			t.Fatalf("start Postfix again: %v\n%s", err, out)
-		}
+		full.Store(false)
 		g.until(t, id, "delivered", 3)
 		if n := len(arrived(t, root, "fuld@borger.example")); n != 1 {
 			t.Errorf("it arrived %d times", n)

@@ -41,7 +41,11 @@ func newChain(t *testing.T, config string) *chain {
 func (c *chain) numbers(t *testing.T, address string, want []string) {
 	t.Helper()
 	var got []string
+	asked := 0
 	eventually(t, fmt.Sprintf("%d mails to %s", len(want), address), func() bool {
+		if asked++; asked%20 == 0 {
+			c.front.flush()
+		}
 		got = got[:0]
 		for _, m := range arrived(t, c.root, address) {
 			if n := numberOf(m); slices.Contains(want, n) {
