@@ -90,7 +90,7 @@ func TestFaults(t *testing.T) {
 			runs := 0
 			for _, point := range []string{"commit-before", "commit-after"} {
 				for _, gone := range []bool{false, true} {
-					for n := 1; ; n++ {
+					for n := 1; ; n += raceFactor { // under the race detector, which has seen the same code after a few
 						name := fmt.Sprintf("%s %d gone=%v", point, n, gone)
 						hit := false
 						if !t.Run(name, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { hit = live(t, life, point, n, gone) }) }) {

@@ -20,7 +20,7 @@ import (
 func TestMachine(t *testing.T) {
 	t.Parallel()
 	seed := randomSeed(t)
-	for i := range uint64(12) {
+	for i := range uint64(12+raceFactor-1) / raceFactor {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) { runMachine(t, rand.New(rand.NewPCG(seed, i))) })
