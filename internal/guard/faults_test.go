@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -113,7 +114,7 @@ type lived struct {
 	*stage
 	once     map[string]int // what the hop did once per address
 	promised map[ledger.MessageID]bool
-	gone     bool // nothing becomes durable any more: the process is as good as dead
+	gone     atomic.Bool // nothing becomes durable any more: the process is as good as dead
 }
 
 var errFault = errors.New("the disk says no")
@@ -124,12 +125,13 @@ func live(t *testing.T, f life, point string, n int, gone bool) (hit bool) {
 	l.hop.set(l.answers(f.hop))
 	steps := 0
 	l.fault = func(p string) error {
-		if l.gone {
+		if l.gone.Load() {
 			return errFault
 		}
 		if p == point && !hit {
 			if steps++; steps == n {
-				hit, l.gone = true, gone
+				hit = true
+				l.gone.Store(gone)
 				return errFault
 			}
 		}
@@ -164,12 +166,12 @@ func (l *lived) answers(then func(j deliver.Job, r deliver.Recipient) deliver.Re
 
 // again starts the guard anew when it has gone.
 func (l *lived) again() {
-	if !l.gone {
+	if !l.gone.Load() {
 		return
 	}
 	l.halt()
 	l.store.Close()
-	l.gone = false
+	l.gone.Store(false)
 	l.start()
 }
 

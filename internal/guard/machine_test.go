@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,8 +35,8 @@ type machine struct {
 	r      *rand.Rand
 	moods  map[string]int // by recipient address
 	ids    []ledger.MessageID
-	failIn int // durable steps until one fails; 0: none
-	point  string
+	failIn atomic.Int64 // durable steps until one fails; 0: none
+	point  atomic.Value // string
 }
 
 func runMachine(t *testing.T, r *rand.Rand) {
@@ -52,7 +53,8 @@ func runMachine(t *testing.T, r *rand.Rand) {
 		}
 	}
 	m.hop.mu.Lock()
-	m.failIn, m.hop.level = 0, level.Verified
+	m.hop.level = level.Verified
+	m.failIn.Store(0)
 	clear(m.moods)
 	m.hop.answer = nil
 	m.hop.mu.Unlock()
@@ -61,15 +63,10 @@ func runMachine(t *testing.T, r *rand.Rand) {
 	checkAll(m.stage, m.promised)
 }
 
-// fails is asked by the ledger's one writer; failIn is changed only while it rests.
+// fails is asked by the ledger's one writer.
 func (m *machine) fails(point string) error {
-	if m.gone {
+	if m.gone.Load() || point == m.point.Load() && m.failIn.Load() > 0 && m.failIn.Add(-1) == 0 {
 		return errFault
-	}
-	if m.failIn > 0 && point == m.point {
-		if m.failIn--; m.failIn == 0 {
-			return errFault
-		}
 	}
 	return nil
 }
@@ -119,13 +116,16 @@ func (m *machine) step() {
 	case 8:
 		m.halt()
 		m.store.Close()
-		m.gone, m.failIn = false, 0 // a guard that cannot read its ledger at the start does not start
+		m.gone.Store(false)
+		m.failIn.Store(0) // a guard that cannot read its ledger at the start does not start
 		m.start()
 	case 9:
-		m.gone, m.failIn = true, 0 // what is under way never becomes known
+		m.failIn.Store(0)
+		m.gone.Store(true) // what is under way never becomes known
 		m.pass(time.Duration(m.r.Int64N(int64(time.Second))))
 	case 10:
-		m.failIn, m.point = 1+m.r.IntN(6), []string{"begin", "commit-before", "commit-after"}[m.r.IntN(3)]
+		m.point.Store([]string{"begin", "commit-before", "commit-after"}[m.r.IntN(3)])
+		m.failIn.Store(1 + m.r.Int64N(6))
 	case 11:
 		m.person()
 	}
