@@ -20,12 +20,7 @@ var seed = flag.Uint64("seed", 0, "seed of the random messages; 0: a new one")
 // TestBytes builds random messages whose texts need no recoding, repairs them and takes out again what the repair put
 // in: the mark, the lines, a part of its own. What is left must be the very bytes that came.
 func TestBytes(t *testing.T) {
-	s := *seed
-	if s == 0 {
-		s = uint64(time.Now().UnixNano())
-	}
-	t.Logf("-seed %d", s)
-	r := rand.New(rand.NewPCG(s, 0))
+	r := random(t)
 	for i := range 300 {
 		raw := randomMessage(r)
 		m := mail.Parse(raw, mail.Limits{})
@@ -39,7 +34,7 @@ func TestBytes(t *testing.T) {
 			continue
 		}
 		undone := string(out)
-		lines := shown([]line{{"Subject", subjectOf(raw)}})
+		lines := shown(movedLines(raw))
 		for _, flowed := range []bool{false, true} {
 			undone = strings.ReplaceAll(undone, asText(testOptions(), lines, flowed, "\r\n"), "")
 		}
@@ -52,10 +47,32 @@ func TestBytes(t *testing.T) {
 	}
 }
 
+// random returns a source whose seed is told and can be given.
+func random(t *testing.T) *rand.Rand {
+	s := *seed
+	if s == 0 {
+		s = uint64(time.Now().UnixNano())
+	}
+	t.Logf("-seed %d", s)
+	return rand.New(rand.NewPCG(s, 0))
+}
+
 const (
 	number  = "010170-5000"
 	ownHead = "--mixed\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 7bit\r\nContent-Disposition: inline\r\n\r\n"
 )
+
+// movedLines returns what is to be moved out of a random message.
+func movedLines(raw []byte) (lines []line) {
+	if s := subjectOf(raw); strings.Contains(s, number) {
+		lines = append(lines, line{label: "Subject", text: s})
+	}
+	for _, s := range strings.Split(string(raw), "; name=\"")[1:] {
+		s, _, _ = strings.Cut(s, "\"")
+		lines = append(lines, line{label: fileLabel, text: s})
+	}
+	return lines
+}
 
 func subjectOf(raw []byte) string {
 	_, s, _ := strings.Cut(string(raw), "\r\nSubject: ")
@@ -63,15 +80,20 @@ func subjectOf(raw []byte) string {
 	return s
 }
 
-// randomMessage makes a message with a number in its subject.
+// randomMessage makes a message with a number in its subject, or in the names of its files, or in both.
 func randomMessage(r *rand.Rand) []byte {
 	pick := func(s ...string) string { return s[r.IntN(len(s))] }
 	var b strings.Builder
 	b.WriteString("Received: from x\r\n\tby y;\r\n  Mon, 05 Jan 2026 09:00:00 +0100\r\n")
-	b.WriteString("Subject: " + pick("", "Re: ", "SV: VS: ") + pick("Sag ", "", "CPR-nr.: ") + number + pick("", " og mere", ", haster!") + "\r\n")
+	part := randomPart(r, 0)
+	if strings.Contains(part, number) && r.IntN(2) == 0 {
+		b.WriteString("Subject: Scan\r\n")
+	} else {
+		b.WriteString("Subject: " + pick("", "Re: ", "SV: VS: ") + pick("Sag ", "", "CPR-nr.: ") + number + pick("", " og mere", ", haster!") + "\r\n")
+	}
 	b.WriteString(pick("", "X-Odd:no blank\r\n", "X-Odd  :  blanks  \r\n", "X-8bit: k\xE6re\r\n", "no colon here\r\n"))
 	b.WriteString("MIME-Version: 1.0\r\n")
-	b.WriteString(randomPart(r, 0))
+	b.WriteString(part)
 	return []byte(b.String())
 }
 
@@ -90,7 +112,7 @@ func randomPart(r *rand.Rand, depth int) string {
 		"\r\nContent-Transfer-Encoding: " + pick("7bit", "8bit") + "\r\n\r\n" + pick("", "Hej\r\n", "Hej\r\n\r\n.\r\nFrom her\r\n-- \r\nBo")
 	html := "Content-Type: text/html; charset=" + pick("utf-8", "iso-8859-1") + "\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" +
 		pick("<p>Hej", "<!-- <body> --><html>\r\n<BODY\r\n class='a>b'>\r\nHej</BODY>", "<html><head></head>\r\n<p>Hej", "<style>p{}</style>Hej\r\n")
-	file := "Content-Type: application/pdf\r\nContent-Transfer-Encoding: base64\r\n\r\nJVBERi0xLjQKJcOkw7zDtsOf\r\n"
+	file := "Content-Type: application/pdf" + pick("", "", "; name=\"010170-5000.pdf\"", "; name=\"Scan af 010170-5000.pdf\"") + "\r\nContent-Transfer-Encoding: base64\r\n\r\nJVBERi0xLjQKJcOkw7zDtsOf\r\n"
 	if depth > 2 {
 		return pick(plain, html)
 	}

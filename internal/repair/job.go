@@ -2,6 +2,7 @@ package repair
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 	"strings"
 
@@ -142,9 +143,12 @@ func (j *job) apply() []byte {
 			all = append(all, splice{p.Body, body})
 		}
 	})
-	// Stable: splices at one place keep the order header, body, new parts.
+	// What is put in at a place stands before what is replaced from there on: a new part before the first field of the part
+	// that was first. Stable: of several put in at one place the order is header, body, new parts.
 	all = append(all, j.inserts...)
-	slices.SortStableFunc(all, func(a, b splice) int { return a.at.Start - b.at.Start })
+	slices.SortStableFunc(all, func(a, b splice) int {
+		return cmp.Or(cmp.Compare(a.at.Start, b.at.Start), cmp.Compare(a.at.End, b.at.End))
+	})
 	var out []byte
 	at := 0
 	for _, s := range all {

@@ -141,6 +141,29 @@ func inserted(a, b []byte) bool {
 	return len(b) >= len(a) && bytes.HasSuffix(b, a[n:])
 }
 
+// TestShapes repairs random messages of every shape, with a number in the subject, in file names, or in both, and in what
+// machines write. None of them is refused.
+func TestShapes(t *testing.T) {
+	r := random(t)
+	for i := range 300 {
+		raw := randomMessage(r)
+		if went := lawful(t, raw); went != "repaired" {
+			t.Fatalf("message %d: %s\n%s", i, went, raw)
+		}
+	}
+}
+
+// TestPanic: what this package fails on is held, and never sent back to be tried again.
+func TestPanic(t *testing.T) {
+	findings := findingsOf(mail.Parse([]byte("Subject: "+number+"\r\n\r\n"), mail.Limits{}))
+	if plan := Able(nil, findings); plan.Possible || plan.Obstacle != ObstacleUnread {
+		t.Errorf("Able: %+v", plan)
+	}
+	if out, changes, err := Repair(nil, findings, testOptions()); out != nil || changes != nil || !errors.Is(err, ErrImpossible) {
+		t.Errorf("Repair: %q, %v, %v", out, changes, err)
+	}
+}
+
 // taints are subjects that are put before real messages.
 var taints = []string{
 	"Subject: Sag 010170-5000",

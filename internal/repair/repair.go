@@ -40,6 +40,7 @@ const (
 	ObstacleBoundary  = "boundary"            // the number stands in the line that parts the parts
 	ObstacleAddress   = "address"             // the number is an address, not a name beside it
 	ObstacleFragment  = "fragment"            // message/partial: one piece of a message (RFC 2046, section 5.2.2)
+	ObstacleUnread    = "cannot be read"      // this package failed on it
 )
 
 // ErrImpossible is in the chain of every error of Repair that says the message cannot be repaired, as against one that
@@ -81,7 +82,12 @@ func (o Options) boundary() string {
 
 // Able says whether the findings in readable places can be repaired in m. Hand in the findings that must go: the lowest
 // confidence among them is the floor, and everything at or above it goes (but see Weak and Faint).
-func Able(m *mail.Message, findings []detect.Finding) Plan {
+func Able(m *mail.Message, findings []detect.Finding) (plan Plan) {
+	defer func() {
+		if recover() != nil { // the value may quote content: it goes nowhere
+			plan = Plan{Obstacle: ObstacleUnread}
+		}
+	}()
 	s := survey(m, findings, time.Now())
 	if s.obstacle == "" {
 		s.obstacle = bodyObstacle(m)
@@ -93,7 +99,15 @@ func Able(m *mail.Message, findings []detect.Finding) Plan {
 // of them that count. The result, parsed and inspected again, has none of them left in a readable place, nor any new one
 // (addresses, and what Weak and Faint leave, excepted); an error means it could not be done, and the caller holds the
 // message. With no finding in a readable place there is nothing to do: the same bytes come back, and no changes.
-func Repair(m *mail.Message, findings []detect.Finding, o Options) ([]byte, []Change, error) {
+//
+// A message this package fails on is one that cannot be repaired: a panic would be answered with 4yz, and the message
+// would come again for as long as its sender tries.
+func Repair(m *mail.Message, findings []detect.Finding, o Options) (repaired []byte, moved []Change, err error) {
+	defer func() {
+		if recover() != nil {
+			repaired, moved, err = nil, nil, fmt.Errorf("repair: %w: %s", ErrImpossible, ObstacleUnread)
+		}
+	}()
 	s := survey(m, findings, o.now())
 	if len(s.spots) == 0 && s.obstacle == ObstacleNothing {
 		return bytes.Clone(m.Raw), nil, nil
