@@ -27,6 +27,7 @@ func (n name) text() string {
 // it is a name counts as one, unless it has an at sign.
 func readNames(v string) (names []name) {
 	start := 0 // of the mailbox's words
+	lastClose := strings.LastIndexByte(v, '>')
 	var comments []name
 	flush := func(end int, isName bool) {
 		for _, s := range between(v, start, end, comments) {
@@ -53,8 +54,8 @@ func readNames(v string) (names []name) {
 			i = end
 		case '<':
 			flush(i, true)
-			if k := strings.IndexByte(v[i:], '>'); k >= 0 {
-				i += k
+			if i < lastClose {
+				i += strings.IndexByte(v[i:], '>')
 			}
 			i++
 			start = i

@@ -137,12 +137,14 @@ func quotedOffset(b []byte, n int) (int, bool) {
 	i := 0
 	for n > 0 && i < len(b) {
 		if b[i] != '=' {
-			if blanks := len(b[i:]) - len(bytes.TrimLeft(b[i:], " \t")); blanks > 0 && lineStart(b, i+blanks) > i+blanks {
+			blanks := len(b[i:]) - len(bytes.TrimLeft(b[i:], " \t"))
+			if blanks > 0 && lineStart(b, i+blanks) > i+blanks {
 				i += blanks // blanks before a line end are padding (rule 3)
 				continue
 			}
-			i++
-			n--
+			k := min(max(blanks, 1), n) // all of a run at once, or each blank would look at the rest of it
+			i += k
+			n -= k
 			continue
 		}
 		rest := b[i+1:]

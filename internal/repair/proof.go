@@ -41,14 +41,23 @@ func (j *job) proveClean(m *mail.Message, left map[detect.Place]bool, floor floa
 	before := sync.OnceValue(func() []detect.Finding { // the caller may have kept some to itself
 		return inspect.Message(j.m, j.o.now(), inspect.Options{}).Findings
 	})
+	type stood struct {
+		place  detect.Place
+		masked string
+	}
+	old := sync.OnceValue(func() map[stood]bool {
+		all := map[stood]bool{}
+		for _, b := range before() {
+			all[stood{foldPlace(b.Place), b.Masked}] = true
+		}
+		return all
+	})
 	for _, f := range wanted(after) {
 		place := foldPlace(f.Place)
 		if f.Confidence < Weak && left[place] {
 			continue
 		}
-		if f.Confidence >= floor || !slices.ContainsFunc(before(), func(b detect.Finding) bool {
-			return foldPlace(b.Place) == place && b.Masked == f.Masked
-		}) {
+		if f.Confidence >= floor || !old()[stood{place, f.Masked}] {
 			return fmt.Errorf("a number is left in %s %s", f.Place.Kind, detect.Mask(f.Place.Name))
 		}
 	}

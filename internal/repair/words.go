@@ -51,10 +51,17 @@ func shown(lines []line) (out []line) {
 		}
 		return 1
 	}
+	const most = 10 // a message has one subject
+	var subjects []line
+	for _, l := range lines {
+		if l.isSubject() && len(subjects) < most {
+			subjects = append(subjects, l)
+		}
+	}
 	told := map[string]bool{}
 	for _, l := range lines {
-		copied := strings.EqualFold(l.label, "thread-topic") && slices.ContainsFunc(lines, func(s line) bool {
-			return s.isSubject() && strings.HasSuffix(s.text, l.text) // but for "Re: "
+		copied := strings.EqualFold(l.label, "thread-topic") && slices.ContainsFunc(subjects, func(s line) bool {
+			return strings.HasSuffix(s.text, l.text) // but for "Re: "
 		})
 		if !copied && !told[l.String()] {
 			told[l.String()] = true
