@@ -88,6 +88,9 @@ func mayHold(raw string) bool {
 var machineParams = map[string]bool{"boundary": true, "micalg": true, "size": true, "id": true, "start": true, "creation-date": true,
 	"modification-date": true, "read-date": true}
 
+// mostParameters bounds the second opinion; the field as it stands is searched whole.
+const mostParameters = 200
+
 // parameter is one of a field, its pieces (RFC 2231, section 3) put together in the order they stand.
 type parameter struct{ name, value string }
 
@@ -102,7 +105,7 @@ func parameters(s string) []parameter {
 			joined.Reset()
 		}
 	}
-	for first := true; s != ""; first = false {
+	for first := true; s != "" && len(all) < mostParameters; first = false {
 		var piece string
 		piece, s = cutPiece(s)
 		key, value, ok := strings.Cut(piece, "=")

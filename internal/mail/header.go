@@ -31,6 +31,8 @@ func (w *walker) head(p *Part) (s stop, ended bool) {
 		case folded && len(w.fields) > 0:
 			f := &w.fields[len(w.fields)-1]
 			f.Span.End, f.Value.End = next, end
+		case w.named+len(w.fields) >= w.lim.Fields:
+			over = true
 		default:
 			f := Field{Span: Range{pos, next}, Value: Range{pos, end}}
 			if c := colon(w.raw[pos:end]); c > 0 {
@@ -55,6 +57,7 @@ func (w *walker) head(p *Part) (s stop, ended bool) {
 		return stop{}, false
 	}
 	p.Head = Range{start, pos}
+	w.named += len(w.fields)
 	w.name(p)
 	return s, ended
 }
@@ -126,7 +129,7 @@ func (w *walker) describe(p *Part, defaultType string) {
 	p.MediaType, p.Encoding = defaultType, "7bit"
 	var seen uint32
 	var typeName, dispName string
-	twice := false
+	twice, many := false, false
 	for _, f := range p.Fields {
 		bit := onceBit(f.Name)
 		if bit == 0 {
@@ -139,7 +142,8 @@ func (w *walker) describe(p *Part, defaultType string) {
 		seen |= bit
 		switch bit {
 		case ctBit:
-			t, params := parseParams(string(w.m.Bytes(f.Value)))
+			t, params, all := readParams(string(w.m.Bytes(f.Value)))
+			many = many || !all
 			p.MediaType = mediaType(t, defaultType)
 			p.Params = paramMap(params)
 			typeName = p.Params["name"]
@@ -148,7 +152,8 @@ func (w *walker) describe(p *Part, defaultType string) {
 				w.defect(p, DefectEncoding)
 			}
 		case dispBit:
-			t, params := parseParams(string(w.m.Bytes(f.Value)))
+			t, params, all := readParams(string(w.m.Bytes(f.Value)))
+			many = many || !all
 			p.Disp = strings.ToLower(t)
 			dispName = paramMap(params)["filename"]
 		}
@@ -158,6 +163,9 @@ func (w *walker) describe(p *Part, defaultType string) {
 	}
 	if twice {
 		w.defect(p, DefectDuplicate)
+	}
+	if many {
+		w.defect(p, DefectHeaderSize)
 	}
 }
 

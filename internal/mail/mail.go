@@ -64,7 +64,12 @@ type Limits struct {
 	Depth       int // multipart and message/rfc822 levels, default 50
 	Parts       int // default 2,000
 	HeaderBytes int // of one part, default 1 MiB
+	Fields      int // of all headers together, default 10,000: a field of three bytes costs many times that in memory
 }
+
+// mostParams bounds the parameters read of one field, for the same reason; honest fields have a dozen at most. What stands
+// behind them is a DefectHeaderSize.
+const mostParams = 200
 
 // Message is a message's bytes and what was read of them. It is immutable after Parse and safe for concurrent use.
 type Message struct {
@@ -91,6 +96,9 @@ func Parse(raw []byte, lim Limits) *Message {
 	}
 	if lim.HeaderBytes <= 0 {
 		lim.HeaderBytes = 1 << 20
+	}
+	if lim.Fields <= 0 {
+		lim.Fields = 10_000
 	}
 	m := &Message{Raw: raw, Root: &Part{}}
 	w := &walker{m: m, raw: raw, lim: lim}

@@ -78,9 +78,15 @@ type piece struct {
 
 // parseParams is ParseParams with offsets into value.
 func parseParams(value string) (main string, params []Param) {
-	main, pieces := splitParams(value)
+	main, params, _ = readParams(value)
+	return main, params
+}
+
+// readParams is parseParams; all is false where there were more than mostParams.
+func readParams(value string) (main string, params []Param, all bool) {
+	main, pieces, all := splitParams(value)
 	if len(pieces) == 0 {
-		return main, nil
+		return main, nil, all
 	}
 	params = make([]Param, 0, len(pieces))
 	var groups map[string][]piece // the continuations, by name
@@ -102,7 +108,7 @@ func parseParams(value string) (main string, params []Param) {
 			params[i] = join(groups[params[i].Name])
 		}
 	}
-	return main, params
+	return main, params, all
 }
 
 // join makes one Param of its pieces.
@@ -162,8 +168,8 @@ func unpercent(s string) string {
 	return string(b)
 }
 
-// splitParams cuts value into what stands before the first ';' and the pieces after it.
-func splitParams(s string) (main string, pieces []piece) {
+// splitParams cuts value into what stands before the first ';' and the pieces after it, mostParams at most.
+func splitParams(s string) (main string, pieces []piece, all bool) {
 	i := skipBlanks(s, 0)
 	start := i
 	for i < len(s) && s[i] != ';' && !isSpace(s[i]) && s[i] != '(' {
@@ -194,11 +200,15 @@ func splitParams(s string) (main string, pieces []piece) {
 		i = p.value(s, skipSpace(s, i+1))
 		p.Span = Range{start, i}
 		p.base, p.index, p.extended = splitName(p.Name)
-		if p.base != "" {
-			pieces = append(pieces, p)
+		if p.base == "" {
+			continue
 		}
+		if len(pieces) == mostParams {
+			return main, pieces, false
+		}
+		pieces = append(pieces, p)
 	}
-	return main, pieces
+	return main, pieces, true
 }
 
 func isParamName(s string) bool { return !strings.ContainsAny(s, " \t()\"") }

@@ -14,6 +14,7 @@ type walker struct {
 	lim    Limits
 	pos    int
 	parts  int              // so far, the root included
+	named  int              // fields so far, of all headers
 	bounds []boundary       // of the open multiparts, outermost first
 	ended  map[string]*Part // boundaries of multiparts that are over: a line like that confuses readers
 	fields []Field          // of the header being read
