@@ -160,6 +160,9 @@ func (in intake) authority(w *incoming) *config.Authority {
 		if a := in.cfg.AuthorityOf(w.envelope.Sender.Domain()); a != nil {
 			return a
 		}
+		if a := in.authorityOfUser(w.envelope.Client.User); a != nil {
+			return a
+		}
 	}
 	for _, r := range w.envelope.Recipients {
 		if a := in.cfg.AuthorityOf(r.Address.Domain()); a != nil {
@@ -167,6 +170,21 @@ func (in intake) authority(w *incoming) *config.Authority {
 		}
 	}
 	return &in.cfg.Authorities[0]
+}
+
+// authorityOfUser is the authority whose addresses a submitting user may send as; nil when that names none.
+func (in intake) authorityOfUser(name string) *config.Authority {
+	for _, u := range in.cfg.Users {
+		if u.Name != name {
+			continue
+		}
+		for _, p := range u.Senders {
+			if a := in.cfg.AuthorityOf(p[strings.LastIndex(p, "@")+1:]); a != nil {
+				return a
+			}
+		}
+	}
+	return nil
 }
 
 // queue makes the acceptance: head, sealed bodies, one delivery per recipient, and the notices that go with it.
@@ -253,14 +271,11 @@ func (in intake) commit(ctx context.Context, a ledger.Acceptance, h hot) error {
 	defer in.happened()
 	work, err := in.store.Accept(ctx, a)
 	if err != nil {
-		seats.free()
-		a.Claim = nil
-		_, again := in.store.Accept(ctx, a)
-		if again != nil {
+		var again error
+		if work, again = in.store.Accept(ctx, a); again != nil {
+			seats.free()
 			return errors.Join(err, again)
 		}
-		in.dispatch.wake()
-		return nil
 	}
 	if seats == nil {
 		in.dispatch.wake()
@@ -278,7 +293,10 @@ func (t *teller) lane(a mail.Address) string {
 	if r.SmartHost != "" {
 		return "host:" + r.SmartHost + routeMark(r)
 	}
-	return "mx:" + detect.Mask(a.Domain())
+	if d := a.Domain(); detect.HoldsCPR(d) {
+		return "mx:" + t.keys.MAC("lane "+d) // masked, two domains could look alike
+	}
+	return "mx:" + a.Domain()
 }
 
 // routeMark keeps apart routes that share a smart host but ask something else of it.

@@ -46,16 +46,17 @@ func (g *Guard) settle(ctx context.Context, c ledger.Claimed, receipt deliver.Re
 			tell.arrival(i, t)
 		case c.Message.Kind == ledger.Notice:
 			g.noticeFailed(ctx, c.Message, t, ch)
-		case !t.last():
+		case !t.last() && !g.tooOften(ctx, t):
 			g.later(t, ch)
 			if r.Outcome == deliver.TooLow && !told(t.delivery, ledger.TellDelayed) {
 				// Told at once: a channel seldom gets stronger by itself, and the sender can act.
 				tell.add(ledger.TellDelayed, i, t)
 				ch.Watch = t.delivery.Deadline
 			}
-		case c.Message.Direction == policy.Inbound && r.Outcome != deliver.Refused:
-			g.later(t, ch) // our own server is merely away: the mail is late, not lost
+		case c.Message.Direction == policy.Inbound && r.Outcome == deliver.Deferred && !r.Reached:
+			g.later(t, ch) // our own server is away: the mail is late, not lost, and that is said again each time
 			ch.Deadline = ch.At.Add(g.cfg.Delivery.Return)
+			tell.add(ledger.TellDelayed, i, t)
 		case c.Message.Direction == policy.Inbound:
 			g.heldInside(c.Message, t, ch)
 			tell.add(ledger.TellHeld, i, t)
@@ -68,6 +69,33 @@ func (g *Guard) settle(ctx context.Context, c ledger.Claimed, receipt deliver.Re
 	if err := tell.into(ctx, changes); err != nil {
 		g.keepTrying(c, changes, err)
 	}
+	for i, d := range c.Deliveries { // routes may have changed since it was queued
+		if lane := g.teller.laneOf(c.Message, d); changes[i].To == ledger.Queued && changes[i].Climb == nil && lane != d.Lane {
+			changes[i].Lane = lane
+		}
+	}
+}
+
+// mostUnknown is how often a delivery is repeated after an attempt that ended without an answer. Each may have arrived:
+// a hop that takes the mail and never answers would fill a mailbox with copies.
+const mostUnknown = 4
+
+// tooOften reports whether too many attempts of a delivery have ended without an answer, this one included.
+func (g *Guard) tooOften(ctx context.Context, t trial) bool {
+	if t.result.Outcome != deliver.Unknown {
+		return false
+	}
+	story, err := g.store.Story(ctx, t.delivery.Message)
+	if err != nil {
+		return false
+	}
+	n := 1
+	for _, a := range story.Attempts {
+		if a.Delivery == t.delivery.ID && a.Outcome == string(deliver.Unknown) {
+			n++
+		}
+	}
+	return n > mostUnknown
 }
 
 // last reports whether a failed attempt was the last: refused for good, or its time is up.
@@ -87,7 +115,7 @@ func (g *Guard) later(t trial, ch *ledger.Change) {
 	}
 }
 
-// heldInside holds mail that its own authority's server refuses, and raises it inside: its sender is a stranger who may
+// heldInside holds mail that its own authority's server does not take, and raises it inside: its sender is a stranger who may
 // be forged, and is told only when the sender check says so (DESIGN section 6).
 func (g *Guard) heldInside(m ledger.Message, t trial, ch *ledger.Change) {
 	held := g.teller.authorityNamed(m.Authority).Held
@@ -140,7 +168,7 @@ func (g *Guard) climb(ctx context.Context, m ledger.Message, t trial, ch *ledger
 func (g *Guard) alarm(m ledger.Message, t trial, ch *ledger.Change) {
 	a := g.teller.authorityNamed(m.Authority)
 	ch.To, ch.Owner = ledger.Held, a.SafetyNet
-	ch.Deadline, ch.Watch = ch.At.Add(a.Held.Within), ledger.Never
+	ch.Deadline, ch.Watch = ch.At.Add(a.Held.Within), ch.At.Add(againTime)
 	ch.Event = ledger.Event{Kind: "alarm", Detail: "nobody could be told: " + t.words()}
 	g.log.Error("ALARM: a notice reached nobody; see postvagt held, tell the sender yourself and take it with postvagt withdraw --by --reason", "notice", m.ID)
 }
@@ -158,9 +186,27 @@ func (g *Guard) keepTrying(c ledger.Claimed, changes []ledger.Change, err error)
 	}
 }
 
-// notBegun is the change for work that was leased and, at a stop, never tried: it is free again, and not marked.
+// broken is the change for an attempt that ended in a panic. What came of it is not known, so it counts as one that got
+// no answer: repeated a few times, marked, and then told.
+func (g *Guard) broken(c ledger.Claimed) (changes []ledger.Change) {
+	at, why := now(), "the attempt ended in a fault of the guard's own"
+	defer func() {
+		if recover() == nil {
+			return
+		}
+		for _, d := range c.Deliveries { // what settles attempts is itself at fault
+			changes = append(changes, ledger.Change{Delivery: d.ID, From: ledger.Queued, To: ledger.Queued, At: at, Due: at.Add(g.backoff(max(d.Attempts, 5))),
+				Event:   ledger.Event{Kind: "unknown", Detail: why},
+				Attempt: &ledger.Attempt{Delivery: d.ID, No: d.Attempts, Node: g.node, Started: at, Ended: at, Outcome: string(deliver.Unknown), Text: why}})
+		}
+	}()
+	failed := deliver.Result{Outcome: deliver.Unknown, Text: why}
+	return g.conclude(context.Background(), c, deliver.Receipt{}, slices.Repeat([]deliver.Result{failed}, len(c.Deliveries)), at)
+}
+
+// notBegun is the change for work that was leased and never tried: it is free again, and not marked.
 func (g *Guard) notBegun(c ledger.Claimed) []ledger.Change {
-	at, why := now(), "the guard stopped before the attempt began"
+	at, why := now(), "the attempt did not begin: the guard stopped, or its turn came too late"
 	var changes []ledger.Change
 	for _, d := range c.Deliveries {
 		changes = append(changes, ledger.Change{Delivery: d.ID, From: ledger.Queued, To: ledger.Queued, At: at, Due: at, Event: ledger.Event{Kind: "deferred", Detail: why},

@@ -3,7 +3,9 @@ package guard
 import (
 	"context"
 	"crypto/hmac"
+	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -84,9 +86,17 @@ func (in intake) traceHead(w *incoming) []byte {
 			with += "A"
 		}
 	}
-	fmt.Fprintf(&b, "Received: from %s ([%s])\r\n\tby %s with %s id %s;\r\n\t%s\r\n", helloName(e.Client.Hello), e.Client.IP,
+	fmt.Fprintf(&b, "Received: from %s ([%s])\r\n\tby %s with %s id %s;\r\n\t%s\r\n", helloName(e.Client.Hello), ipLiteral(e.Client.IP),
 		in.cfg.Host, with, w.id, w.at.In(time.Local).Format("Mon, 2 Jan 2006 15:04:05 -0700"))
 	return []byte(b.String())
+}
+
+// ipLiteral is an address as it stands between brackets (RFC 5321, section 4.1.3).
+func ipLiteral(ip netip.Addr) string {
+	if ip = ip.Unmap(); ip.Is6() {
+		return "IPv6:" + ip.WithZone("").String()
+	}
+	return ip.String()
 }
 
 // helloName is what the client called itself, as far as it fits a Received field; masked (law 6).
@@ -133,7 +143,7 @@ func (in intake) sentBefore(ctx context.Context, value string, seen map[string]b
 		return nil
 	}
 	story, err := in.store.Story(ctx, ledger.MessageID(id))
-	if err == ledger.ErrNotFound {
+	if errors.Is(err, ledger.ErrNotFound) { // from before a restored backup, or of another installation with our keys
 		return nil
 	}
 	if err != nil {

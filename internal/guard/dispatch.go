@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -99,11 +100,11 @@ func (d *dispatcher) round(ctx context.Context) (next time.Time, err error) {
 			next = earliest(next, later)
 			continue
 		}
-		if err := d.claim(ctx, l.Lane, room); err != nil {
-			return next, err
+		if claimErr := d.claim(ctx, l.Lane, room); claimErr != nil {
+			err = errors.Join(err, claimErr) // the other lanes go on
 		}
 	}
-	return next, nil
+	return next, err
 }
 
 // room is how many messages may be claimed in a lane now, and when to ask again if none.
@@ -263,7 +264,7 @@ func (d *dispatcher) attempt(l *lane, c ledger.Claimed, j job) {
 	defer d.running.Done()
 	l.gate <- struct{}{}
 	contact := unsaid
-	for _, part := range byLevel(c) {
+	for _, part := range d.g.teller.byHop(c) {
 		contact = max(contact, d.try(part, j))
 	}
 	<-l.gate
@@ -280,23 +281,42 @@ func (d *dispatcher) attempt(l *lane, c ledger.Claimed, j job) {
 		l.fails++
 		l.down = now().Add(jitter(scoutTime))
 	}
+	if l.seats == 0 && l.fails == 0 && !l.backlog && d.lanes[c.Deliveries[0].Lane] == l {
+		delete(d.lanes, c.Deliveries[0].Lane) // nothing to remember of it
+	}
 	d.mu.Unlock()
 	if again {
 		d.wake()
 	}
 }
 
-// byLevel parts the work by the level each recipient requires, for an attempt is made at one level: a recipient inside
-// does not wait for a channel that only one outside asks for.
-func byLevel(c ledger.Claimed) (parts []ledger.Claimed) {
+// byHop parts the work by next hop and by the level each recipient requires. The lane says what the hop was when the
+// delivery was queued; routes may have changed since. And an attempt is made at one level: a recipient inside does not
+// wait for a channel that only one outside asks for.
+func (t *teller) byHop(c ledger.Claimed) (parts []ledger.Claimed) {
+	type way struct {
+		lane string
+		need level.Level
+	}
+	var ways []way
 	for _, d := range c.Deliveries {
-		i := slices.IndexFunc(parts, func(p ledger.Claimed) bool { return required(p.Deliveries[0]) == required(d) })
+		w := way{t.laneOf(c.Message, d), required(d)}
+		i := slices.Index(ways, w)
 		if i < 0 {
-			i, parts = len(parts), append(parts, ledger.Claimed{Message: c.Message})
+			i, ways, parts = len(parts), append(ways, w), append(parts, ledger.Claimed{Message: c.Message})
 		}
 		parts[i].Deliveries = append(parts[i].Deliveries, d)
 	}
 	return parts
+}
+
+// laneOf is a delivery's lane by the routes of today. An address that cannot be opened keeps its lane: the attempt says why.
+func (t *teller) laneOf(m ledger.Message, d ledger.Delivery) string {
+	to, err := t.open(m.ID, d.Recipient)
+	if err != nil {
+		return d.Lane
+	}
+	return t.lane(to)
 }
 
 // required is what a delivery asks of the channel; requirements apply to recipients outside.
@@ -320,12 +340,14 @@ const (
 func (d *dispatcher) try(c ledger.Claimed, j job) (heard contact) {
 	log := d.g.log.With("message", c.Message.ID)
 	defer func() {
-		if r := recover(); r != nil { // a bug of ours: the lease runs out and the attempt is repeated, marked
+		if r := recover(); r != nil { // a bug of ours: the delivery keeps its backoff and its deadline
 			log.Error("an attempt ended in a panic; it is repeated", "panic", fmt.Sprintf("%T", r), "stack", stack())
+			d.g.record(c, d.g.broken(c))
 		}
 	}()
-	if d.attempts.Err() != nil {
-		d.g.record(c, d.g.notBegun(c)) // stopping
+	if d.attempts.Err() != nil || now().After(c.Deliveries[0].Due.Add(-d.g.lease/2)) {
+		d.g.record(c, d.g.notBegun(c)) // stopping, or it waited so long for its turn that the lease could end under way
+		d.wake()
 		return unsaid
 	}
 	started := now()
@@ -357,13 +379,13 @@ func (d *dispatcher) request(c ledger.Claimed, j job) (deliver.Job, error) {
 	if err != nil {
 		return deliver.Job{}, err
 	}
-	r := deliver.Job{Sender: sender, Ret: m.Ret, EnvID: m.EnvID, UTF8: m.UTF8, EightBit: m.EightBit, Head: j.head, Body: j.body}
+	r := deliver.Job{Sender: sender, Ret: m.Ret, EnvID: unmasked(m.EnvID), UTF8: m.UTF8, EightBit: m.EightBit, Head: j.head, Body: j.body}
 	for _, each := range c.Deliveries {
 		to, err := d.g.teller.open(m.ID, each.Recipient)
 		if err != nil {
 			return r, err
 		}
-		r.Recipients = append(r.Recipients, deliver.Recipient{Address: to, Notify: notifyOnward(m, each), ORcpt: each.ORcpt})
+		r.Recipients = append(r.Recipients, deliver.Recipient{Address: to, Notify: notifyOnward(m, each), ORcpt: unmasked(each.ORcpt)})
 		r.Required = max(r.Required, required(each))
 	}
 	r.Hop = d.g.teller.hop(r.Recipients[0].Address)
@@ -385,6 +407,15 @@ func notifyOnward(m ledger.Message, d ledger.Delivery) string {
 		return "NEVER"
 	}
 	return d.Notify
+}
+
+// unmasked is a DSN parameter as it came, or nothing: one that held a number is kept only masked, and is no longer what
+// the sender gave.
+func unmasked(s string) string {
+	if strings.Contains(s, "•") {
+		return ""
+	}
+	return s
 }
 
 // hop is where mail to an address goes.
@@ -451,7 +482,8 @@ func (d *dispatcher) stop(grace time.Duration) {
 func (d *dispatcher) isDown(name string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.lane(name).fails > 0
+	l := d.lanes[name]
+	return l != nil && l.fails > 0
 }
 
 // backoff is when a delivery is tried next after its n-th attempt, jittered by a fifth.

@@ -214,7 +214,7 @@ func TestOwnServerAway(t *testing.T) {
 		s.hop.mu.Unlock()
 		s.pass(2 * time.Hour)
 		s.is(id, "bo@eksempel.example delivered")
-		s.told("kendt@borger.example", 1, "forsinket")
+		s.told("kendt@borger.example", 2, "forsinket") // after 4 and after 24 hours
 	})
 }
 

@@ -49,40 +49,39 @@ type Choice struct {
 	Recipient string // as shown; "" all
 }
 
+// step is what an operation does to one delivery; an error says why it does nothing.
+type step func(m ledger.Message, d ledger.Delivery, at time.Time) (ledger.Change, error)
+
 // Release lets held deliveries go on. The level they need stays: a person may let a message out, not onto a weaker channel.
+// An alarm that is released is tried again, and tells nobody.
 func (o *Operator) Release(ctx context.Context, c Choice, act Act) (done int, err error) {
-	return o.each(ctx, c, act, []ledger.State{ledger.Held}, func(m ledger.Message, d ledger.Delivery, at time.Time) (ledger.Change, ledger.TellKind) {
-		tell := ledger.TellReleased
-		if m.Kind == ledger.Notice {
-			tell = "" // an alarm that is tried again
-		}
+	return o.each(ctx, c, act, []ledger.State{ledger.Held}, ledger.TellReleased, func(m ledger.Message, d ledger.Delivery, at time.Time) (ledger.Change, error) {
 		return ledger.Change{To: ledger.Queued, Due: at, Deadline: at.Add(o.cfg.Delivery.Return), Watch: at.Add(o.cfg.Delivery.Delay),
-			Event: ledger.Event{Kind: "released"}}, tell
+			Lane: o.teller.laneOf(m, d), Event: ledger.Event{Kind: "released"}}, nil
 	})
 }
 
 // Withdraw ends deliveries that have not left. For a notice whose ladder is exhausted it is how a named person takes it:
-// they have told the sender themselves.
+// they have told the sender themselves. A notice that is still being tried cannot be taken (law 3).
 func (o *Operator) Withdraw(ctx context.Context, c Choice, act Act) (done int, err error) {
-	return o.each(ctx, c, act, []ledger.State{ledger.Held, ledger.Queued}, func(m ledger.Message, d ledger.Delivery, at time.Time) (ledger.Change, ledger.TellKind) {
-		tell := ledger.TellWithdrawn
-		if m.Kind == ledger.Notice {
-			tell = ""
+	return o.each(ctx, c, act, []ledger.State{ledger.Held, ledger.Queued}, ledger.TellWithdrawn, func(m ledger.Message, d ledger.Delivery, at time.Time) (ledger.Change, error) {
+		if m.Kind == ledger.Notice && d.State == ledger.Queued {
+			return ledger.Change{}, errors.New("this is a notice that is still being delivered: it can be taken only once it is an alarm in 'postvagt held'")
 		}
-		return ledger.Change{To: ledger.Withdrawn, Event: ledger.Event{Kind: "withdrawn"}}, tell
+		return ledger.Change{To: ledger.Withdrawn, Event: ledger.Event{Kind: "withdrawn"}}, nil
 	})
 }
 
 // Retry makes queued deliveries due at once.
 func (o *Operator) Retry(ctx context.Context, c Choice, act Act) (done int, err error) {
-	return o.each(ctx, c, act, []ledger.State{ledger.Queued}, func(m ledger.Message, d ledger.Delivery, at time.Time) (ledger.Change, ledger.TellKind) {
-		return ledger.Change{To: ledger.Queued, Due: at, Event: ledger.Event{Kind: "hurried"}}, ""
+	return o.each(ctx, c, act, []ledger.State{ledger.Queued}, "", func(m ledger.Message, d ledger.Delivery, at time.Time) (ledger.Change, error) {
+		return ledger.Change{To: ledger.Queued, Due: at, Lane: o.teller.laneOf(m, d), Event: ledger.Event{Kind: "hurried"}}, nil
 	})
 }
 
-// each applies one change to every chosen delivery in one of the states, and tells what is to be told.
-func (o *Operator) each(ctx context.Context, c Choice, act Act, states []ledger.State,
-	change func(ledger.Message, ledger.Delivery, time.Time) (ledger.Change, ledger.TellKind)) (done int, err error) {
+// each takes one step with every chosen delivery in one of the states, and tells of them in one notice. done counts
+// those that took it; the error says what became of the others.
+func (o *Operator) each(ctx context.Context, c Choice, act Act, states []ledger.State, tells ledger.TellKind, take step) (done int, err error) {
 	if err := act.check(); err != nil {
 		return 0, err
 	}
@@ -93,24 +92,30 @@ func (o *Operator) each(ctx context.Context, c Choice, act Act, states []ledger.
 	}
 	at := now()
 	var problems []error
+	var changes []ledger.Change
+	tell := gathered{teller: o.teller, message: story.Message, by: act.By, why: act.Reason}
 	for _, d := range story.Deliveries {
 		if c.Recipient != "" && !strings.EqualFold(d.Recipient.Shown, detect.Mask(c.Recipient)) || !slices.Contains(states, d.State) {
 			continue
 		}
-		ch, tells := change(story.Message, d, at)
+		ch, err := take(story.Message, d, at)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("to %s: %w", d.Recipient.Shown, err))
+			continue
+		}
 		ch.Delivery, ch.From, ch.At = d.ID, d.State, at
 		ch.Event.By, ch.Event.Detail = act.By, act.Reason
-		if tells != "" {
-			n, err := o.teller.write(ctx, telling{tells: tells, message: story.Message, trials: []trial{lastTrial(story, d.ID)}, at: at, by: act.By, why: act.Reason})
-			if err != nil {
-				return done, err
-			}
-			if n != nil {
-				ch.Notices = append(ch.Notices, *n)
-			}
+		if tells != "" && story.Message.Kind == ledger.Mail {
+			tell.add(tells, len(changes), lastTrial(story, d.ID))
 		}
-		if err := o.store.Apply(ctx, ch)[0]; err != nil {
-			problems = append(problems, fmt.Errorf("to %s: %w", d.Recipient.Shown, err))
+		changes = append(changes, ch)
+	}
+	if err := tell.into(ctx, changes); err != nil {
+		return 0, err
+	}
+	for i, err := range o.store.Apply(ctx, changes...) {
+		if err != nil {
+			problems = append(problems, fmt.Errorf("delivery %d: %w", changes[i].Delivery, err))
 			continue
 		}
 		done++

@@ -111,6 +111,7 @@ func asDelivery(id ledger.MessageID, n ledger.NewDelivery) ledger.Delivery {
 type gathered struct {
 	teller  *teller
 	message ledger.Message
+	by, why string         // released, withdrawn: the person and the reason
 	kinds   []gatheredKind // in the order they came
 	trials  map[gatheredKind][]trial
 	changes map[gatheredKind][]int
@@ -158,7 +159,7 @@ func (g *gathered) into(ctx context.Context, changes []ledger.Change) error {
 				trials[i].delivery.Deadline = changes[c].Deadline
 			}
 		}
-		n, err := g.teller.write(ctx, telling{tells: k.tells, message: g.message, trials: trials, at: first.At})
+		n, err := g.teller.write(ctx, telling{tells: k.tells, message: g.message, trials: trials, at: first.At, by: g.by, why: g.why})
 		if err != nil {
 			return err
 		}
@@ -211,7 +212,7 @@ func (t *teller) wanted(w telling) bool {
 	d := w.trials[0].delivery
 	switch w.tells {
 	case ledger.TellDelayed:
-		return d.Notify == "" || wants(d.Notify, "DELAY") // RFC 3461, section 4.1
+		return w.message.Direction == policy.Inbound || d.Notify == "" || wants(d.Notify, "DELAY") // RFC 3461, section 4.1
 	case ledger.TellRepaired, ledger.TellReleased:
 		return !wants(d.Notify, "NEVER") && (w.message.TellSender || w.message.Direction == policy.Inbound && w.tells == ledger.TellReleased)
 	}
@@ -343,7 +344,7 @@ func (t *teller) mayTellSender(ctx context.Context, tells ledger.TellKind, m led
 	if m.Sender.Shown == "" || wants(d.Notify, "NEVER") {
 		return false, nil
 	}
-	if tells == ledger.TellReturned && d.Notify != "" && !wants(d.Notify, "FAILURE") {
+	if tells == ledger.TellReturned && d.Notify != "" && !wants(d.Notify, "FAILURE") || tells == ledger.TellDelayed && d.Notify != "" && !wants(d.Notify, "DELAY") {
 		return false, nil
 	}
 	sender, err := t.open(m.ID, m.Sender)

@@ -45,13 +45,11 @@ func (g *Guard) watchOnce(ctx context.Context) error {
 		}
 		n, failed := 0, false
 		for _, c := range waiting {
-			for _, d := range c.Deliveries {
-				n++
-				if err := g.overdue(ctx, c.Message, d); err != nil {
-					// One that cannot be told of must not keep the others waiting.
-					failed = true
-					g.log.Error("the watch over a delivery failed; it is tried again", "message", c.Message.ID, "delivery", d.ID, "err", err)
-				}
+			n += len(c.Deliveries)
+			if err := g.overdue(ctx, c); err != nil {
+				// One that cannot be told of must not keep the others waiting.
+				failed = true
+				g.log.Error("the watch over a message failed; it is tried again", "message", c.Message.ID, "err", err)
 			}
 		}
 		if n < watchBatch || failed || ctx.Err() != nil {
@@ -68,55 +66,72 @@ func (g *Guard) watchOnce(ctx context.Context) error {
 	return nil
 }
 
-// overdue does what a delivery's watch time calls for.
-func (g *Guard) overdue(ctx context.Context, m ledger.Message, d ledger.Delivery) error {
+// overdue does what the watch time of a message's deliveries calls for. Notices about several of them are one.
+func (g *Guard) overdue(ctx context.Context, c ledger.Claimed) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("a fault of the guard's own (%T) at %s", r, stack())
+		}
+	}()
+	story, err := g.store.Story(ctx, c.Message.ID)
+	if err != nil {
+		return fmt.Errorf("read its story: %w", err)
+	}
 	at := now()
-	t := trial{delivery: d, at: at}
-	if story, err := g.store.Story(ctx, m.ID); err == nil {
-		t = lastTrial(story, d.ID)
+	changes := make([]ledger.Change, len(c.Deliveries))
+	tell := gathered{teller: g.teller, message: c.Message}
+	for i, d := range c.Deliveries {
+		changes[i] = ledger.Change{Delivery: d.ID, From: d.State, To: d.State, At: at}
+		g.waited(ctx, c.Message, lastTrial(story, d.ID), i, &changes[i], &tell)
 	}
-	ch := ledger.Change{Delivery: d.ID, From: d.State, To: d.State, At: at}
-	tell := gathered{teller: g.teller, message: m}
-	switch {
-	case d.State == ledger.Held:
-		g.heldTooLong(m, t, &ch, &tell)
-	case d.State == ledger.Returning:
-		ch.Watch = ledger.Never // its notice is watched in its stead
-	case m.Kind == ledger.Notice && g.dispatch.isDown(d.Lane):
-		t.at, t.result = at, deliver.Result{Outcome: deliver.Deferred}
-		g.climb(ctx, m, t, &ch)
-	case m.Kind == ledger.Notice:
-		ch.Due, ch.Watch = earliest(d.Due, at), ledger.Never // one more try; the attempt that fails climbs
-		ch.Event = ledger.Event{Kind: "hurried"}
-	case at.Before(d.Deadline):
-		g.delayed(t, &ch, &tell)
-	default:
-		g.outOfTime(m, t, &ch, &tell)
-	}
-	changes := []ledger.Change{ch}
 	if err := tell.into(ctx, changes); err != nil {
-		return fmt.Errorf("write a notice about message %s: %w", m.ID, err)
+		return fmt.Errorf("write a notice: %w", err)
 	}
-	g.record(ledger.Claimed{Message: m, Deliveries: []ledger.Delivery{d}}, changes)
+	g.record(c, changes)
 	return nil
 }
 
+// waited is one delivery whose watch time has come.
+func (g *Guard) waited(ctx context.Context, m ledger.Message, t trial, i int, ch *ledger.Change, tell *gathered) {
+	d := t.delivery
+	switch {
+	case d.State == ledger.Held:
+		g.heldTooLong(m, t, i, ch, tell)
+	case d.State == ledger.Returning:
+		ch.Watch = ledger.Never // its notice is watched in its stead
+	case m.Kind == ledger.Notice && g.dispatch.isDown(d.Lane):
+		t.at, t.result = ch.At, deliver.Result{Outcome: deliver.Deferred}
+		g.climb(ctx, m, t, ch)
+	case m.Kind == ledger.Notice:
+		ch.Due, ch.Watch = earliest(d.Due, ch.At), ledger.Never // one more try; the attempt that fails climbs
+		ch.Event = ledger.Event{Kind: "hurried"}
+	case ch.At.Before(d.Deadline):
+		g.delayed(t, i, ch, tell)
+	default:
+		g.outOfTime(m, t, i, ch, tell)
+	}
+}
+
 // delayed tells the sender that a delivery is late.
-func (g *Guard) delayed(t trial, ch *ledger.Change, tell *gathered) {
+func (g *Guard) delayed(t trial, i int, ch *ledger.Change, tell *gathered) {
 	ch.Watch = t.delivery.Deadline
 	ch.Event = ledger.Event{Kind: "late"}
-	if told(t.delivery, ledger.TellDelayed) {
-		return
+	if !told(t.delivery, ledger.TellDelayed) {
+		tell.add(ledger.TellDelayed, i, t.deferred())
 	}
-	if t.result.Outcome == "" { // not tried yet: it stands behind a hop that is out of reach
-		t.result.Outcome = "deferred"
+}
+
+// deferred is the trial of a delivery that has not been tried yet: it stands behind a hop that is out of reach.
+func (t trial) deferred() trial {
+	if t.result.Outcome == "" || t.result.Outcome == "cut off" {
+		t.result.Outcome = deliver.Deferred
 	}
-	tell.add(ledger.TellDelayed, 0, t)
+	return t
 }
 
 // outOfTime: the deadline of a queued delivery has passed. It is tried once more, unless its hop is known to be out of
 // reach now; the attempt's end settles it (conclude.go). Mail for our own server goes on waiting.
-func (g *Guard) outOfTime(m ledger.Message, t trial, ch *ledger.Change, tell *gathered) {
+func (g *Guard) outOfTime(m ledger.Message, t trial, i int, ch *ledger.Change, tell *gathered) {
 	d := t.delivery
 	if m.Direction == policy.Inbound || !g.dispatch.isDown(d.Lane) {
 		ch.Due, ch.Watch = earliest(d.Due, ch.At), ch.At.Add(g.cfg.Delivery.Delay)
@@ -125,14 +140,11 @@ func (g *Guard) outOfTime(m ledger.Message, t trial, ch *ledger.Change, tell *ga
 	}
 	ch.To, ch.Watch, ch.Deadline = ledger.Returning, ledger.Never, ch.At.Add(g.cfg.Delivery.Return)
 	ch.Event = ledger.Event{Kind: "returning", Detail: "out of time; the next hop could not be reached"}
-	if t.result.Outcome == "" || t.result.Outcome == "cut off" {
-		t.result.Outcome = "deferred"
-	}
-	tell.add(ledger.TellReturned, 0, t)
+	tell.add(ledger.TellReturned, i, t.deferred())
 }
 
 // heldTooLong reminds the owner of a held delivery, and escalates once its deadline has passed.
-func (g *Guard) heldTooLong(m ledger.Message, t trial, ch *ledger.Change, tell *gathered) {
+func (g *Guard) heldTooLong(m ledger.Message, t trial, i int, ch *ledger.Change, tell *gathered) {
 	d := t.delivery
 	if m.Kind == ledger.Notice { // an alarm: it stays until a named person takes it
 		ch.Watch = ch.At.Add(againTime)
@@ -143,12 +155,12 @@ func (g *Guard) heldTooLong(m ledger.Message, t trial, ch *ledger.Change, tell *
 	if !ch.At.Before(d.Deadline) {
 		ch.Watch = ch.At.Add(againTime)
 		ch.Event = ledger.Event{Kind: "escalated"}
-		tell.add(ledger.TellEscalated, 0, t)
+		tell.add(ledger.TellEscalated, i, t)
 		return
 	}
 	ch.Watch = nextReminder(ch.At, d.Deadline, g.teller.authorityNamed(m.Authority).Held.Remind)
 	ch.Event = ledger.Event{Kind: "reminded", Detail: "owner " + d.Owner}
-	tell.add(ledger.TellReminder, 0, t)
+	tell.add(ledger.TellReminder, i, t)
 }
 
 // nextReminder is the next time to remind before the deadline, else the deadline.

@@ -286,8 +286,8 @@ var (
 // repeated safely (Accept by message id, Apply by fence or state). All methods are safe for concurrent use; concurrent
 // Accepts and Applies share commits. Times are UTC; now is always handed in.
 type Store interface {
-	// Accept makes a durable; with a.Claim it returns the work, leased. Repeating a message id with the same acceptance is a no-op that
-	// returns nil work.
+	// Accept makes a durable; with a.Claim it returns the work, leased. Repeating a message id with the same acceptance changes nothing;
+	// with a.Claim it returns the work that the first one leased to the same node and nobody has touched since.
 	Accept(ctx context.Context, a Acceptance) ([]Claimed, error)
 	// Claim leases due work of one lane and writes its intent. A delivery whose lease ran out is marked Possibly and its
 	// attempt ended as "cut off" in the same transaction.

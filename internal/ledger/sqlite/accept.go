@@ -96,8 +96,11 @@ func checkNotice(n ledger.NewNotice) error {
 
 func (t *tx) accept(a ledger.Acceptance) ([]ledger.Claimed, error) {
 	known, err := t.known(a)
-	if err != nil || known {
+	if err != nil {
 		return nil, err
+	}
+	if known {
+		return t.leasedAtAccept(a)
 	}
 	m, err := t.addMessage(a.Message, a.Bodies)
 	if err != nil {
@@ -143,6 +146,29 @@ func (t *tx) accept(a ledger.Acceptance) ([]ledger.Claimed, error) {
 		if err := t.addNotice(n, about, at); err != nil {
 			return nil, err
 		}
+	}
+	return work.all, nil
+}
+
+// leasedAtAccept is the work of an acceptance that is repeated after its commit was reported failed: what that commit
+// leased to this node and nobody has touched since.
+func (t *tx) leasedAtAccept(a ledger.Acceptance) ([]ledger.Claimed, error) {
+	if a.Claim == nil {
+		return nil, nil
+	}
+	m, err := t.messageByID(context.Background(), a.Message.ID)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := t.deliveries(context.Background(), "SELECT "+deliveryColumns+" FROM delivery AS d WHERE d.message = ? AND d.state = 'queued' AND d.node = ? AND d.attempts = 1 AND d.due = ? ORDER BY d.n",
+		m.no, a.Claim.Node, micros(a.Message.AcceptedAt.Add(a.Claim.Lease)))
+	if err != nil {
+		return nil, err
+	}
+	var work grouping
+	for _, d := range rows {
+		d.Message = m.ID
+		work.add(m.Message, d.Delivery)
 	}
 	return work.all, nil
 }
