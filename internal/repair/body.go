@@ -175,12 +175,15 @@ func (j *job) newBody(p *mail.Part, body []byte, charset, encoding string) func(
 	}
 }
 
-// htmlWriter writes into HTML, behind the body's opening tag.
+// htmlWriter writes into HTML, before all there is to see. Where all of the page is hidden, it does not.
 func (j *job) htmlWriter(p *mail.Part, body, content []byte) func() {
 	block := []byte(asHTML(j.o, j.lines, j.eol))
 	at := htmlTop(content)
 	if at > 0 && content[at-1] != '\n' {
 		block = append([]byte(j.eol), block...)
+	}
+	if !inSight(j.o, j.lines, strings.ToValidUTF8(string(spliced(content, at, block)), "?")) {
+		return nil
 	}
 	return j.inserter(p, body, content, block, at, "")
 }

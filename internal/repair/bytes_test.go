@@ -111,7 +111,7 @@ func randomPart(r *rand.Rand, depth int) string {
 	plain := "Content-Type: text/plain; charset=" + pick("utf-8", "us-ascii", "windows-1252", "utf-8; format=flowed") +
 		"\r\nContent-Transfer-Encoding: " + pick("7bit", "8bit") + "\r\n\r\n" + pick("", "Hej\r\n", "Hej\r\n\r\n.\r\nFrom her\r\n-- \r\nBo")
 	html := "Content-Type: text/html; charset=" + pick("utf-8", "iso-8859-1") + "\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" +
-		pick("<p>Hej", "<!-- <body> --><html>\r\n<BODY\r\n class='a>b'>\r\nHej</BODY>", "<html><head></head>\r\n<p>Hej", "<style>p{}</style>Hej\r\n")
+		pick("<p>Hej", "<!-- <body> --><html>\r\n<BODY\r\n class='a>b'>\r\nHej</BODY>", "<html><head></head>\r\n<p>Hej", "<style>p{}</style>\r\nHej\r\n", "Hej<div hidden><html><body>\r\nGammelt</body></div>")
 	file := "Content-Type: application/pdf" + pick("", "", "; name=\"010170-5000.pdf\"", "; name=\"Scan af 010170-5000.pdf\"") + "\r\nContent-Transfer-Encoding: base64\r\n\r\nJVBERi0xLjQKJcOkw7zDtsOf\r\n"
 	if depth > 2 {
 		return pick(plain, html)

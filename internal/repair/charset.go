@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"strings"
 
-	"golang.org/x/net/html"
 	"golang.org/x/text/encoding"
 	"golang.org/x/text/encoding/htmlindex"
 	"golang.org/x/text/encoding/ianaindex"
@@ -93,32 +92,6 @@ func encodeIn(cs, s string) ([]byte, bool) {
 	}
 	back, err := e.NewDecoder().Bytes(b)
 	return b, err == nil && string(back) == s
-}
-
-// htmlTop returns where in an HTML text the moved lines can stand: behind the body's opening tag, else behind the head,
-// else at the start. Where the tag's line ends there, behind the line end.
-func htmlTop(b []byte) (at int) {
-	if bytes.HasPrefix(b, []byte("\xEF\xBB\xBF")) {
-		at = 3
-	}
-	z := html.NewTokenizer(bytes.NewReader(b[at:]))
-	offset := at
-	for {
-		kind := z.Next()
-		if kind == html.ErrorToken {
-			break
-		}
-		offset += len(z.Raw())
-		name, _ := z.TagName()
-		switch {
-		case kind == html.StartTagToken && string(name) == "body":
-			return lineStart(b, offset)
-		case kind == html.EndTagToken && string(name) == "head", kind == html.StartTagToken && string(name) == "html",
-			kind == html.DoctypeToken:
-			at = offset
-		}
-	}
-	return lineStart(b, at)
 }
 
 // lineStart moves at behind a line end that follows right there.

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"sync"
 
-	"golang.org/x/net/html"
-
 	"postvagt/internal/detect"
 	"postvagt/internal/inspect"
 	"postvagt/internal/mail"
@@ -173,7 +171,8 @@ func (j *job) holdsWritten(p *mail.Part) bool {
 	return false
 }
 
-// proveTold: every moved line stands whole in every text that was written to, and in plain text at its top.
+// proveTold: every moved line stands whole in every text that was written to, at its top. Of HTML it is what readers see
+// that counts.
 func (j *job) proveTold(m *mail.Message) error {
 	var told []*mail.Part
 	if j.newPart {
@@ -193,11 +192,12 @@ func (j *job) proveTold(m *mail.Message) error {
 	for _, p := range told {
 		text, _ := m.Text(p, textLimit)
 		if p.MediaType == "text/html" {
-			text = htmlText(text)
-		} else {
-			text = text[:min(len(text), top)]
+			if !inSight(j.o, j.lines, text) {
+				return fmt.Errorf("the moved lines are not what is seen first in part %q", p.Path)
+			}
+			continue
 		}
-		text = words(text)
+		text = words(text[:min(len(text), top)])
 		for _, l := range j.lines { // they stand in this order, so each is sought behind the one before
 			_, rest, ok := strings.Cut(text, words(l.String()))
 			if !ok {
@@ -211,19 +211,3 @@ func (j *job) proveTold(m *mail.Message) error {
 
 // words makes blanks comparable: HTML and format=flowed do not keep them.
 func words(s string) string { return strings.Join(strings.Fields(s), " ") }
-
-// htmlText returns what of an HTML text is text.
-func htmlText(s string) string {
-	var b strings.Builder
-	z := html.NewTokenizer(strings.NewReader(s))
-	for {
-		switch z.Next() {
-		case html.ErrorToken:
-			return b.String()
-		case html.TextToken:
-			b.Write(z.Text())
-		case html.StartTagToken, html.EndTagToken, html.SelfClosingTagToken:
-			b.WriteByte(' ')
-		}
-	}
-}
