@@ -145,7 +145,7 @@ func (e *extractor) textual(src source, p *mail.Part, f form, main bool) {
 	content, defects := src.m.Text(p, e.o.TextBytes)
 	e.undecoded(src, p, defects)
 	e.inline(src, p, content, main)
-	place := src.textPlace(p)
+	place := src.contentPlace(p)
 	switch f {
 	case asHTML:
 		e.html(content, place, 0)
@@ -159,14 +159,6 @@ func (e *extractor) textual(src source, p *mail.Part, f form, main bool) {
 		e.text(detect.Text{Place: place, Content: content})
 	}
 	e.misread(src, p, defects)
-}
-
-func (src source) textPlace(p *mail.Part) detect.Place {
-	kind := detect.InText
-	if attached(p) {
-		kind = detect.InAttachment
-	}
-	return src.place(kind, p, p.FileName)
 }
 
 // misread hands out the bytes as they came where they did not follow their encoding: what stands there in the open must

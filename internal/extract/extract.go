@@ -46,7 +46,11 @@ func Message(m *mail.Message, o Options) Facts {
 	e := &extractor{o: o, opened: o.Messages, budget: 4 * max(len(m.Raw), o.TextBytes)}
 	e.message(m, "", false)
 	if e.stopped {
-		e.o.Unread(unread(detect.Place{Kind: detect.InText}, "the time for reading ran out"))
+		at := detect.Place{Kind: detect.InText}
+		if e.missed {
+			at.Kind = detect.InPartHeader
+		}
+		e.o.Unread(unread(at, "the time for reading ran out"))
 	}
 	return e.facts
 }
@@ -57,6 +61,7 @@ type extractor struct {
 	opened  int // how many more encoded messages may be opened inside one another
 	budget  int // bytes of attached messages that may still be decoded
 	stopped bool
+	missed  bool // stopped before a header field or file name was read, which stays readable on the way
 }
 
 // source is a message being read: the one that came in, or one attached to it.
@@ -83,14 +88,15 @@ func (e *extractor) message(m *mail.Message, prefix string, inside bool) {
 // part reads p and everything in it. main says that p is, or begins, the body that the reader sees first.
 func (e *extractor) part(src source, p *mail.Part, main bool) {
 	if e.stop() {
+		e.missed = e.missed || !src.inside
 		return
 	}
-	e.guard(src, p, func() {
+	e.guard(src, p, src.headerPlace(p), func() {
 		e.header(src, p)
 		e.names(src, p)
 		e.twice(src, p)
-		e.content(src, p, main && !src.inside)
 	})
+	e.guard(src, p, src.contentPlace(p), func() { e.content(src, p, main && !src.inside) })
 	inner := src
 	if isMessage(p.MediaType) {
 		inner.inside = true
@@ -102,11 +108,12 @@ func (e *extractor) part(src source, p *mail.Part, main bool) {
 	e.around(src, p, p.Epilogue)
 }
 
-// guard runs read and makes a finding of its panic: one broken part must not hide the others.
-func (e *extractor) guard(src source, p *mail.Part, read func()) {
+// guard runs read, which reads what stands at a place, and makes a finding of its panic: one broken part must not hide the
+// others.
+func (e *extractor) guard(src source, p *mail.Part, at detect.Place, read func()) {
 	defer func() {
 		if r := recover(); r != nil { // the value may quote content: it goes nowhere
-			e.unread(src, p, "the reader failed on this part")
+			e.o.Unread(unread(at, "the reader failed on this part"))
 		}
 	}()
 	read()
@@ -127,7 +134,11 @@ func (e *extractor) around(src source, p *mail.Part, r mail.Range) {
 
 // text hands out t unless there is nothing in it.
 func (e *extractor) text(t detect.Text) {
-	if t.Content != "" && !e.stop() {
+	switch {
+	case t.Content == "":
+	case e.stop():
+		e.missed = e.missed || t.Place.Readable()
+	default:
 		e.o.Text(t)
 	}
 }
@@ -152,11 +163,25 @@ func (src source) path(path string) string {
 
 // unread hands out that p, or something of it, was not read.
 func (e *extractor) unread(src source, p *mail.Part, why string) {
+	e.o.Unread(unread(src.contentPlace(p), why))
+}
+
+// contentPlace is where p's content stands.
+func (src source) contentPlace(p *mail.Part) detect.Place {
 	kind := detect.InText
 	if attached(p) {
 		kind = detect.InAttachment
 	}
-	e.o.Unread(unread(src.place(kind, p, p.FileName), why))
+	return src.place(kind, p, p.FileName)
+}
+
+// headerPlace is where p's header stands.
+func (src source) headerPlace(p *mail.Part) detect.Place {
+	kind := detect.InPartHeader
+	if p.Parent == nil {
+		kind = detect.InHeader
+	}
+	return src.place(kind, p, "")
 }
 
 func unread(at detect.Place, why string) detect.Finding {
@@ -200,22 +225,55 @@ var unreadDefects = map[mail.DefectKind]bool{
 	mail.DefectCharset: true, mail.DefectDecodedLimit: true, mail.DefectBoundary: true, mail.DefectNearBoundary: true,
 }
 
+// headerDefects are those by which header fields, or the headers of parts, were not read: what stands there stays readable
+// on the way, whatever is done for the body.
+var headerDefects = map[mail.DefectKind]bool{mail.DefectHeaderSize: true, mail.DefectDepth: true, mail.DefectParts: true}
+
 // mostDefects bounds how many defects of a message are told one by one.
 const mostDefects = 100
 
 func (e *extractor) defects(src source, defects []mail.Defect) {
 	seen := make(map[mail.Defect]bool)
+	var headers map[string]detect.Place // of the parts, by path; made when it is needed
 	for _, d := range defects {
 		if !unreadDefects[d.What] || seen[d] {
 			continue
 		}
 		if len(seen) == mostDefects {
-			e.o.Unread(unread(detect.Place{Kind: detect.InText, Part: src.prefix}, fmt.Sprintf("more than %d parts are defective", mostDefects)))
+			at := detect.Place{Kind: detect.InText, Part: src.prefix}
+			for _, rest := range defects {
+				if headerDefects[rest.What] && !src.inside {
+					at.Kind = detect.InPartHeader
+				}
+			}
+			e.o.Unread(unread(at, fmt.Sprintf("more than %d parts are defective", mostDefects)))
 			return
 		}
 		seen[d] = true
-		e.o.Unread(unread(detect.Place{Kind: detect.InText, Part: src.path(d.Part)}, string(d.What)))
+		at := detect.Place{Kind: detect.InText, Part: src.path(d.Part)}
+		if headerDefects[d.What] {
+			if headers == nil {
+				headers = src.headers()
+			}
+			at = headers[d.Part]
+		}
+		e.o.Unread(unread(at, string(d.What)))
 	}
+}
+
+// headers returns where the headers of all parts stand, by path.
+func (src source) headers() map[string]detect.Place {
+	at := make(map[string]detect.Place)
+	var walk func(src source, p *mail.Part)
+	walk = func(src source, p *mail.Part) {
+		at[p.Path] = src.headerPlace(p)
+		src.inside = src.inside || isMessage(p.MediaType)
+		for _, c := range p.Parts {
+			walk(src, c)
+		}
+	}
+	walk(src, src.m.Root)
+	return at
 }
 
 // twice reports fields that decide how the part is read and stand more than once: readers take different ones.

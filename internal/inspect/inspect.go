@@ -41,7 +41,7 @@ func Message(m *mail.Message, now time.Time, o Options) (r Report) {
 	c := collector{now: now}
 	defer func() {
 		if p := recover(); p != nil { // the value may quote content: it goes nowhere
-			c.add(detect.Finding{Kind: detect.Uninspected, Place: detect.Place{Kind: detect.InText}, Confidence: 1, Why: "the reader failed"})
+			c.add(detect.Finding{Kind: detect.Uninspected, Place: detect.Place{Kind: detect.InHeader}, Confidence: 1, Why: "the reader failed"})
 		}
 		r.Findings = c.found
 	}()

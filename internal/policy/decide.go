@@ -42,6 +42,7 @@ type matter struct {
 	counted    []detect.Finding // what is sure enough, and everything unread
 	numbers    bool             // a CPR number anywhere, also in this recipient's or the sender's address
 	unread     bool             // something could not be inspected
+	blind      bool             // and that in a place that stays readable
 	readable   bool             // a CPR number stays readable, addresses apart
 	address    bool             // this recipient's address is a number
 	addressOut bool             // a number as an address of somebody: in an address field, or the sender
@@ -85,6 +86,7 @@ func (m *matter) weighOne(x detect.Finding) {
 	switch {
 	case x.Kind == detect.Uninspected:
 		m.unread = true
+		m.blind = m.blind || x.Place.Readable()
 	case x.Kind != detect.CPR:
 		m.class = max(m.class, class.Confidential) // a kind this package has no rule for is still something found
 	case x.Address:
@@ -222,6 +224,9 @@ func (m *matter) toOutside(r *rule, unread Action) Verdict {
 			v.Repaired = false
 		}
 		return v
+	}
+	if m.blind && !leave { // nobody knows whether a number stands there, so nobody can take it out
+		return m.held(ruleUninspected, NotInspected)
 	}
 	if m.readable && !leave {
 		return m.repaired(ruleReadable, r)

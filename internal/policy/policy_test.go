@@ -22,6 +22,7 @@ var (
 	inFileName   = finding(detect.CPR, detect.InFileName, "")
 	inAttachment = finding(detect.CPR, detect.InAttachment, "skema.txt")
 	unread       = detect.Finding{Kind: detect.Uninspected, Place: detect.Place{Kind: detect.InAttachment, Name: "skema.zip"}}
+	blind        = detect.Finding{Kind: detect.Uninspected, Place: detect.Place{Kind: detect.InHeader}}
 	unsure       = detect.Finding{Kind: detect.CPR, Place: detect.Place{Kind: detect.InHeader, Name: "Subject"}, Confidence: 0.49}
 	inTo         = detect.Finding{Kind: detect.CPR, Place: detect.Place{Kind: detect.InHeader, Name: "To"}, Confidence: 1, Address: true}
 	inEnvelope   = detect.Finding{Kind: detect.CPR, Place: detect.Place{Kind: detect.InEnvelope}, Confidence: 1, Address: true}
@@ -108,6 +109,9 @@ func TestDecide(t *testing.T) {
 
 		{"unread", options(), out(unread), outside, Verdict{Send, c, v, false, ruleUninspected, ClassAllows, ""}},
 		{"unread and a number", options(), out(unread, inText), outside, Verdict{Send, c, v, false, ruleMatrix, ClassAllows, ""}},
+		{"unread in the header", options(), out(blind), outside, Verdict{Hold, c, v, false, ruleUninspected, NotInspected, ""}},
+		{"unread in the header, inside", options(), in(blind), inside, Verdict{Send, c, 0, false, ruleInside, InsideRecipient, ""}},
+		{"unread in the header, returned", with(func(o *Options) { o.Uninspected = Then{Action: Return} }), out(blind), outside, Verdict{Return, 0, 0, false, ruleUninspected, NotInspected, ""}},
 		{"unread, held", with(func(o *Options) { o.Uninspected = Then{Action: Hold, Class: s} }), out(unread, inSubject), outside, Verdict{Hold, s, v, true, ruleUninspected, NotInspected, ""}},
 		{"unread, returned", with(func(o *Options) { o.Uninspected = Then{Action: Return} }), out(unread), outside, Verdict{Return, 0, 0, false, ruleUninspected, NotInspected, ""}},
 		{"unread, level", with(func(o *Options) { o.Uninspected = Then{Level: level.Encrypted} }), out(unread), outside, Verdict{Send, 0, level.Encrypted, false, ruleMatrix, Clean, ""}},

@@ -161,7 +161,9 @@ func describeReadable(o Options, lang string) string {
 
 func describeUninspected(o Options, lang string) string {
 	s := say(lang, "Det, der ikke kan læses, for eksempel en vedhæftet fil af ukendt slags: ", "What cannot be read, such as an attachment of an unknown kind: ")
-	return s + describeThen(o.Uninspected, lang) + "."
+	return s + describeThen(o.Uninspected, lang) + "." +
+		say(lang, " Er det i brevhovedet eller et filnavn, holdes beskeden til modtagere udenfor altid tilbage.",
+			" If it is in the header or a file name, the message to recipients outside is always held.")
 }
 
 func describeThen(t Then, lang string) string {
