@@ -194,7 +194,11 @@ func shown(name string) string {
 	if name == "" {
 		return ""
 	}
-	name = detect.Mask(strings.ToValidUTF8(name, "\uFFFD"))
+	name = strings.ToValidUTF8(name, "\uFFFD")
+	if quoting(name) && detect.HoldsCPR(unquote(name)) {
+		name = unquote(name) // lest a backslash keep a number from being masked
+	}
+	name = detect.Mask(name)
 	var b strings.Builder
 	for i, r := range name {
 		if i >= most {

@@ -142,7 +142,7 @@ func (e *extractor) addresses(src source, f mail.Field, place detect.Place) {
 	if coded(raw) {
 		display = src.m.Decoded(f)
 	}
-	if !detect.HoldsCPR(raw) && !detect.HoldsCPR(display) {
+	if !detect.HoldsCPR(raw) && !detect.HoldsCPR(display) && !(quoting(display) && detect.HoldsCPR(unquote(display))) {
 		return
 	}
 	same := display == raw
@@ -163,23 +163,32 @@ func (e *extractor) addresses(src source, f mail.Field, place detect.Place) {
 	}
 	e.text(detect.Text{Place: place, Content: display})
 	e.text(detect.Text{Place: place, Content: string(only), Address: true})
-	if !same {
-		e.rawDisplay(raw, display, string(only), place)
+	var known numbers
+	known.add(display)
+	known.add(string(only))
+	e.unquoted(&known, detect.Text{Place: place, Content: display})
+	e.unquoted(&known, detect.Text{Place: place, Content: string(only), Address: true})
+	if !same && known.add(raw) { // a number that no text above had
+		e.text(detect.Text{Place: place, Content: raw})
+	}
+}
+
+// quoting reports whether s holds quotes or backslashes that people do not see, and digits enough for a number.
+func quoting(s string) bool { return strings.ContainsAny(s, "\"\\") && digits(s) }
+
+// unquoted hands out t as people read it, without quotes and backslashes (RFC 5322, sections 3.2.1 and 3.2.4), where a
+// number stands in it that is not known.
+func (e *extractor) unquoted(known *numbers, t detect.Text) {
+	if !quoting(t.Content) {
+		return
+	}
+	if t.Content = unquote(t.Content); known.add(t.Content) {
+		e.text(t)
 	}
 }
 
 // mostNumbered bounds how many addresses with a number are sought in a decoded value; further ones count as names.
 const mostNumbered = 100
-
-// rawDisplay hands out the undecoded value of an address field where it holds a number that neither text above had.
-func (e *extractor) rawDisplay(raw, display, only string, place detect.Place) {
-	var known numbers
-	known.add(display)
-	known.add(only)
-	if known.add(raw) {
-		e.text(detect.Text{Place: place, Content: raw})
-	}
-}
 
 // routed hands out a trace field's value in the same way: the addresses in angle brackets or with an @ are the envelope's.
 func (e *extractor) routed(src source, f mail.Field, place detect.Place) {

@@ -207,10 +207,10 @@ func (p *page) attribute(key, value []byte) bool {
 }
 
 // digits reports whether b holds so much that could be digits that it is worth keeping: most attributes do not.
-func digits(b []byte) bool {
+func digits[T string | []byte](b T) bool {
 	n := 0
-	for _, c := range b {
-		if c >= '0' && c <= '9' || c >= 0x80 {
+	for i := range len(b) {
+		if c := b[i]; c >= '0' && c <= '9' || c >= 0x80 {
 			if n++; n == 10 {
 				return true
 			}

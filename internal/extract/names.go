@@ -63,7 +63,7 @@ func (e *extractor) names(src source, p *mail.Part) {
 			if q.name == "name" || q.name == "filename" {
 				t.Place = name
 			}
-			for _, s := range []string{q.value, unpercent(q.value)} {
+			for _, s := range []string{q.value, unpercent(q.value), unquote(q.value)} {
 				if known.add(s) {
 					t.Content = s
 					e.text(t)
@@ -81,7 +81,7 @@ func (e *extractor) names(src source, p *mail.Part) {
 // mayHold reports whether any spelling in a structured field's value can hold a number: it has ten digits (percent signs
 // need digits, too), or something that decoding turns into digits.
 func mayHold(raw string) bool {
-	return strings.Contains(raw, "=?") || strings.ContainsAny(raw, "*\x1b") || digits([]byte(raw))
+	return strings.Contains(raw, "=?") || strings.ContainsAny(raw, "*\x1b") || digits(raw)
 }
 
 // machineParams are the parameters that programs make up.
