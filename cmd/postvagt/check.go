@@ -121,6 +121,10 @@ func obstacle(r config.Route, cl class.Class, need level.Level, da bool) string 
 		return fmt.Sprintf(pick(da, "%s oplysninger (%s) kræver %s. En server fundet gennem domænets MX måles højst til encrypted, så de kan ikke sendes den vej. Afsenderen får besked. Brug en smarthost, der kan bekræftes, eller sænk kravet i matrix efter en risikovurdering.",
 			"%s information (%s) needs %s. A server found through the domain's MX is measured at most encrypted, so it cannot leave this way. Its sender is told. Use a smart host that can be proven, or lower the matrix after a risk assessment."), words, cl, need)
 	}
+	if ip := net.ParseIP(name); ip != nil {
+		return fmt.Sprintf(pick(da, "%s oplysninger (%s) kræver %s og forlader ikke huset den vej: %s er nævnt ved sin adresse, og så kan navnet ikke bevises. Afsenderen får besked. Skriv tls_name, eller vouches hvis I selv indestår for vejen derfra.",
+			"%s information (%s) needs %s and does not leave this way: %s is named by its address, so its name cannot be proven. Its sender is told. Write tls_name, or vouches if you answer for the way from there."), words, cl, need, r.SmartHost)
+	}
 	return fmt.Sprintf(pick(da, "%s oplysninger (%s) kræver %s. De forlader kun huset, hvis %s beviser navnet %s med TLS 1.2 eller nyere; ellers sendes de ikke, og afsenderen får at vide hvorfor.",
 		"%s information (%s) needs %s. It leaves only if %s proves the name %s with TLS 1.2 or newer; otherwise it is not sent, and its sender is told why."), words, cl, need, r.SmartHost, name)
 }

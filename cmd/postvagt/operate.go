@@ -13,14 +13,14 @@ import (
 type target struct {
 	withConfig
 	ID        string `arg:"" help:"The message's id, or its first letters."`
-	Recipient string `help:"Only this recipient; without it, all of the message's."`
+	Recipient string `help:"Only this recipient; without it, all of the message's. - reads it from standard input, out of sight of other users."`
 	JSON      bool   `name:"json" help:"Answer in JSON."`
 }
 
 // signed is who ends or lets out somebody's message, and why.
 type signed struct {
 	By     string `required:"" help:"The person who does it."`
-	Reason string `required:"" help:"Why. It goes into the ledger and to the sender."`
+	Reason string `required:"" help:"Why. It goes into the ledger and to the sender. - reads it from standard input."`
 }
 
 type (
@@ -52,6 +52,13 @@ func (c retryCmd) Run(s streams) error {
 }
 
 func (a target) run(s streams, done string, act guard.Act, do func(*guard.Operator, context.Context, guard.Choice, guard.Act) (int, error)) error {
+	recipient, err := orInput(a.Recipient, s)
+	if err != nil {
+		return err
+	}
+	if act.Reason, err = orInput(act.Reason, s); err != nil {
+		return err
+	}
 	i, o, err := a.operator()
 	if err != nil {
 		return err
@@ -62,7 +69,10 @@ func (a target) run(s streams, done string, act guard.Act, do func(*guard.Operat
 	if err != nil {
 		return err
 	}
-	n, err := do(o, ctx, guard.Choice{Message: id, Recipient: a.Recipient}, act)
+	n, err := do(o, ctx, guard.Choice{Message: id, Recipient: recipient}, act)
+	if err != nil && n > 0 {
+		return fmt.Errorf("%d of its deliveries %s, but: %w", n, done, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -76,8 +86,24 @@ func (a target) run(s streams, done string, act guard.Act, do func(*guard.Operat
 	return err
 }
 
+// orInput is a flag's value, or for "-" the first line of standard input: a command line can be read by every user of the
+// machine, and an address may hold a CPR number (law 6).
+func orInput(value string, s streams) (string, error) {
+	if value != "-" {
+		return value, nil
+	}
+	line, err := readLine(s.in)
+	if err != nil {
+		return "", fmt.Errorf("read from standard input: %w", err)
+	}
+	return line, nil
+}
+
 // one is the message an id, or its beginning, names.
 func (i *installation) one(ctx context.Context, id string) (ledger.MessageID, error) {
+	if len(id) < 6 {
+		return "", fmt.Errorf("%q is too short: give at least 6 letters of the message's id", id)
+	}
 	found, err := i.store.Find(ctx, ledger.Query{ID: ledger.MessageID(id), Limit: 2})
 	if err != nil {
 		return "", err

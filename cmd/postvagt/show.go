@@ -19,8 +19,8 @@ import (
 type traceCmd struct {
 	withConfig
 	ID        string    `arg:"" optional:"" help:"A message's id, its first letters, or a Message-ID header."`
-	Sender    string    `help:"Messages from this address, or @domain."`
-	Recipient string    `help:"Messages to this address, or @domain."`
+	Sender    string    `help:"Messages from this address, or @domain; - reads it from standard input."`
+	Recipient string    `help:"Messages to this address, or @domain; - reads it from standard input."`
 	Since     time.Time `help:"Accepted after this time (2026-11-22T08:00:00Z)."`
 	Until     time.Time `help:"Accepted before this time."`
 	Limit     int       `default:"20" help:"At most so many, newest first."`
@@ -28,6 +28,13 @@ type traceCmd struct {
 }
 
 func (c traceCmd) Run(s streams) error {
+	var err error
+	if c.Sender, err = orInput(c.Sender, s); err != nil {
+		return err
+	}
+	if c.Recipient, err = orInput(c.Recipient, s); err != nil {
+		return err
+	}
 	i, err := c.openLedger()
 	if err != nil {
 		return err
@@ -207,10 +214,10 @@ func tellStory(w io.Writer, s ledger.Story) {
 	}
 	for _, n := range s.Notices {
 		if n.Notice == m.ID {
-			fmt.Fprintf(w, "  it tells that delivery %d of %s was %s\n", n.About, n.Subject, n.Tells)
+			fmt.Fprintf(w, "  it is about delivery %d of message %s: %s\n", n.About, n.Subject, n.Tells)
 			continue
 		}
-		fmt.Fprintf(w, "  notice %s tells: %s (delivery %d)\n", n.Notice, n.Tells, n.About)
+		fmt.Fprintf(w, "  notice %s tells: %s (delivery %d); see 'postvagt trace %s' for who got it\n", n.Notice, n.Tells, n.About, n.Notice)
 	}
 }
 
@@ -218,7 +225,7 @@ func tellDelivery(w io.Writer, s ledger.Story, d ledger.Delivery) {
 	fmt.Fprintf(w, "  to %s: %s\n", d.Recipient.Shown, stateWords(d))
 	fmt.Fprintf(w, "    verdict: %s (rule %s)\n", policy.Explain(d.Verdict, "en"), d.Verdict.Rule)
 	if d.Possibly {
-		fmt.Fprintf(w, "    an attempt was cut off after the message had been handed over: it may have arrived, and may arrive twice\n")
+		fmt.Fprintf(w, "    an attempt was cut off when the message may have been handed over already: it may have arrived, and may arrive twice\n")
 	}
 	for _, e := range s.Events {
 		if e.Delivery != d.ID && e.Delivery != 0 {
@@ -249,13 +256,16 @@ func directionWords(m ledger.Message) string {
 func stateWords(d ledger.Delivery) string {
 	switch d.State {
 	case ledger.Queued:
-		return fmt.Sprintf("waits to be delivered, next try %s, given up %s", clock(d.Due), clock(d.Deadline))
+		if d.Node != "" {
+			return "an attempt is under way"
+		}
+		return fmt.Sprintf("waits to be delivered, next try %s; if nothing helps, a person is told %s", clock(d.Due), clock(d.Deadline))
 	case ledger.Held:
 		return fmt.Sprintf("held; %s decides before %s", d.Owner, clock(d.Deadline))
 	case ledger.Returning:
 		return "will not arrive; its sender is being told"
 	case ledger.Returned:
-		return "did not arrive; its sender was told " + clock(d.EndedAt)
+		return "did not arrive; the notice below says who was told " + clock(d.EndedAt)
 	case ledger.Delivered:
 		return "delivered " + clock(d.EndedAt) + " (the next server took it over)"
 	}

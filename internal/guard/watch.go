@@ -214,8 +214,7 @@ func (g *Guard) digest(ctx context.Context, a *config.Authority) error {
 
 // repairedBetween gathers a period's repairs by sender.
 func (g *Guard) repairedBetween(ctx context.Context, a *config.Authority, since, until time.Time) ([]telling, error) {
-	ids, err := g.store.Find(ctx, ledger.Query{Kind: ledger.Mail, Since: since.Add(-2 * g.cfg.Delivery.Return), Until: until,
-		States: []ledger.State{ledger.Delivered}, Limit: 100_000})
+	ids, err := g.store.Find(ctx, ledger.Query{Kind: ledger.Mail, Authority: a.Name, RepairedAfter: since, RepairedBy: until, Limit: 1_000_000})
 	if err != nil {
 		return nil, fmt.Errorf("find what was repaired: %w", err)
 	}
@@ -228,7 +227,7 @@ func (g *Guard) repairedBetween(ctx context.Context, a *config.Authority, since,
 			return nil, fmt.Errorf("read what was repaired: %w", err)
 		}
 		for _, d := range s.Deliveries {
-			if s.Message.Authority != a.Name || d.Body != 1 || d.State != ledger.Delivered || !d.EndedAt.After(since) || d.EndedAt.After(until) {
+			if d.Body != 1 || d.State != ledger.Delivered || !d.EndedAt.After(since) || d.EndedAt.After(until) {
 				continue
 			}
 			key := strings.ToLower(s.Message.Sender.Shown)

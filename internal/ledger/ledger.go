@@ -235,7 +235,10 @@ type Query struct {
 	Until     time.Time
 	States    []State // messages with a delivery in one of these
 	Kind      Kind    // "" both
-	Limit     int     // 0: 100
+	Authority string
+	// RepairedAfter and RepairedBy select messages of which a repaired body was delivered after the one and not after the other.
+	RepairedAfter, RepairedBy time.Time
+	Limit                     int // 0: 100
 }
 
 // Story is all the ledger knows of one message.

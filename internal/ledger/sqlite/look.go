@@ -180,6 +180,13 @@ func findQuery(q ledger.Query) (query string, args []value, ok bool) {
 	if !q.Until.IsZero() {
 		add("m.accepted_at < ?", micros(q.Until))
 	}
+	if q.Authority != "" {
+		add("m.authority = (SELECT a.no FROM authority AS a WHERE a.name = ?)", q.Authority)
+	}
+	if !q.RepairedBy.IsZero() {
+		add("m.repairs IS NOT NULL AND EXISTS (SELECT 1 FROM delivery AS d WHERE d.message = m.no AND d.body = 1 AND d.state = 'delivered' AND d.ended_at > ? AND d.ended_at <= ?)",
+			micros(q.RepairedAfter), micros(q.RepairedBy))
+	}
 	if q.Kind != "" {
 		add("m.kind = ?", string(q.Kind))
 	}
