@@ -181,8 +181,12 @@ func (j *job) cleanParams(t tainted, s spot) error {
 		if err != nil {
 			return err
 		}
-		hidden := !t.free(place, unfolded(pieces(value, p)))
+		raw := unfolded(pieces(value, p))
+		hidden := !t.free(place, raw)
 		if len(numbers) == 0 && !hidden {
+			continue
+		}
+		if !isFileName(p) && t.weight(place, text) < Weak && t.weight(place, raw) < Weak { // see wanted
 			continue
 		}
 		if isFileName(p) {
@@ -201,7 +205,7 @@ func (j *job) cleanParams(t tainted, s spot) error {
 	if err != nil {
 		return err
 	}
-	if len(numbers) > 0 {
+	if len(numbers) > 0 && t.weight(place, strings.ReplaceAll(text, Mark, "[-]")) >= Weak { // Mark's letters would speak for what follows
 		v := []byte(inPlace(string(value), numbers))
 		if boundaryOf(v) == boundaryOf(value) {
 			value = v

@@ -32,15 +32,16 @@ const Mark = "[CPR]"
 
 // What can stand in the way of a repair: the values of Plan.Obstacle.
 const (
-	ObstacleNothing   = "no header to repair" // no finding in a readable place
-	ObstacleEncrypted = "encrypted"           // end-to-end encrypted: a line added to it would travel in the clear
-	ObstacleSigned    = "signed"              // the number stands in a part header that a signature covers
-	ObstacleMessageID = "message id"          // the number stands in an identifier that other messages refer to
-	ObstacleTrace     = "trace field"         // the number stands in what a server wrote on the way (RFC 5321, section 4.4)
-	ObstacleBoundary  = "boundary"            // the number stands in the line that parts the parts
-	ObstacleAddress   = "address"             // the number is an address, not a name beside it
-	ObstacleFragment  = "fragment"            // message/partial: one piece of a message (RFC 2046, section 5.2.2)
-	ObstacleUnread    = "cannot be read"      // this package failed on it
+	ObstacleNothing    = "no header to repair" // no finding in a readable place
+	ObstacleEncrypted  = "encrypted"           // end-to-end encrypted: a line added to it would travel in the clear
+	ObstacleSigned     = "signed"              // a signature covers where the number stands, or is one piece with the letter (S/MIME)
+	ObstacleMessageID  = "message id"          // the number stands in an identifier that other messages refer to
+	ObstacleTrace      = "trace field"         // the number stands in what a server wrote on the way (RFC 5321, section 4.4)
+	ObstacleBoundary   = "boundary"            // the number stands in the line that parts the parts
+	ObstacleAddress    = "address"             // the number is an address, not a name beside it
+	ObstacleFragment   = "fragment"            // message/partial: one piece of a message (RFC 2046, section 5.2.2)
+	ObstacleCompressed = "compressed"          // S/MIME that only a program for it can open
+	ObstacleUnread     = "cannot be read"      // this package failed on it
 )
 
 // ErrImpossible is in the chain of every error of Repair that says the message cannot be repaired, as against one that

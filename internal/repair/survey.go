@@ -10,18 +10,41 @@ import (
 	"postvagt/internal/mail"
 )
 
-// Weak is the confidence below which a finding does not stand in the way of a repair: in identifiers and trace fields,
-// which cannot be changed, ten digits in a row mostly are something else. A repair cleans weak findings along where it
-// can and leaves them where it cannot, as long as there is a stronger one to be taken out.
+// Weak is the confidence below which a finding is taken for one only where people read: ten digits in a row that a
+// program wrote mostly are something else. In what people read a repair cleans weak findings along where it can and
+// leaves them where it cannot, as long as there is a stronger one to be taken out.
 const Weak = 0.5
 
 // Faint is the confidence below which a finding is no reason to change anything: such digits stand in the tokens of
 // machines, and moved into the body they would only puzzle its readers.
 const Faint = 0.2
 
-// wanted returns the findings that a repair takes out.
+// wanted returns the findings that a repair takes out: in what people read from Faint on, elsewhere from Weak on. Digits in
+// the links and ids of programs mostly are no number, and changed, the link leads nowhere.
 func wanted(findings []detect.Finding) []detect.Finding {
-	return slices.DeleteFunc(slices.Clone(findings), func(f detect.Finding) bool { return !taken(f) || f.Confidence < Faint })
+	return slices.DeleteFunc(slices.Clone(findings), func(f detect.Finding) bool {
+		return !taken(f) || f.Confidence < Faint || f.Confidence < Weak && !forPeople(f.Place)
+	})
+}
+
+// forPeople reports whether the place is one that people write and read: a subject and its copies, what is said about the
+// mail, names of people and of files.
+func forPeople(p detect.Place) bool {
+	if p.Kind == detect.InFileName {
+		return true
+	}
+	n := strings.ToLower(strings.TrimSpace(p.Name))
+	switch n {
+	case "comments", "keywords", "content-description", "":
+		return true
+	}
+	for _, s := range []string{"subject", "topic", "title", "titel", "emne"} {
+		if strings.HasSuffix(n, s) {
+			return true
+		}
+	}
+	// A number in the very name, masked here: a torn line, and no field.
+	return strings.Contains(n, "•") || sortOf(n) == addressField && !routed(n)
 }
 
 // taken reports whether a finding is of the sort a repair takes out: a number in a readable place that is no address.
@@ -125,10 +148,9 @@ func (t tainted) inTheWay(m *mail.Message, s spot, counts float64) string {
 			if p.Name != "boundary" || t.free(place, p.Value) {
 				continue
 			}
-			if t.weight(place, p.Value) >= counts {
+			if t.weight(place, p.Value) >= max(counts, Weak) {
 				return ObstacleBoundary
 			}
-			t.left[foldPlace(place)] = true
 		}
 	}
 	return ""
@@ -186,16 +208,26 @@ func sortOf(name string) fieldSort {
 	case "from", "sender", "reply-to", "to", "cc", "bcc",
 		"resent-from", "resent-sender", "resent-to", "resent-cc", "resent-bcc", "resent-reply-to",
 		"disposition-notification-to", "return-receipt-to", "errors-to", "mail-reply-to", "mail-followup-to",
-		"followup-to", "x-confirm-reading-to",
-		"delivered-to", "apparently-to", "envelope-to", "envelope-from", "original-recipient",
-		"x-original-to", "x-envelope-to", "x-envelope-from", "x-rcpt-to", "x-sender", "x-receiver",
-		"x-forwarded-to", "x-forwarded-for", "x-original-from":
+		"followup-to", "x-confirm-reading-to", "x-original-from":
+		return addressField
+	}
+	if routed(n) {
 		return addressField
 	}
 	if machineObstacle(n) != "" {
 		return machineField
 	}
 	return textField
+}
+
+// routed reports whether the field of that lower-case name repeats the envelope: addresses that servers and programs wrote.
+func routed(name string) bool {
+	switch name {
+	case "delivered-to", "apparently-to", "envelope-to", "envelope-from", "original-recipient",
+		"x-original-to", "x-envelope-to", "x-envelope-from", "x-rcpt-to", "x-sender", "x-receiver", "x-forwarded-to", "x-forwarded-for":
+		return true
+	}
+	return false
 }
 
 // machineObstacle names what changing a machine-made field would break; empty for all other fields.
@@ -213,60 +245,6 @@ func machineObstacle(name string) string {
 		return ObstacleTrace
 	}
 	return ""
-}
-
-// bodyObstacle says why m's body may not be written to, whatever the finding; empty: it may.
-func bodyObstacle(m *mail.Message) (obstacle string) {
-	readable(m, func(p *mail.Part) {
-		switch {
-		case obstacle != "":
-		case encrypted(m, p):
-			obstacle = ObstacleEncrypted
-		case p.MediaType == "message/partial":
-			obstacle = ObstacleFragment
-		}
-	})
-	return obstacle
-}
-
-// encrypted reports whether p can be read by its recipient alone: S/MIME (RFC 8551, section 3.3), PGP/MIME (RFC 3156,
-// section 4) or PGP in the text.
-func encrypted(m *mail.Message, p *mail.Part) bool {
-	switch p.MediaType {
-	case "multipart/encrypted":
-		return true
-	case "application/pkcs7-mime", "application/x-pkcs7-mime":
-		switch strings.ToLower(p.Params["smime-type"]) {
-		case "signed-data", "signed-receipt", "certs-only", "compressed-data":
-			return false
-		}
-		return first(p) // enveloped-data, authEnveloped-data, or nothing said: then it is not ours to guess
-	case "text/plain", "text/html":
-		const armour = "-----BEGIN PGP MESSAGE-----"
-		text, _ := m.Text(p, textLimit)
-		return p.Disp != "attachment" && (strings.HasPrefix(text, armour) || strings.Contains(text, "\n"+armour))
-	}
-	return false
-}
-
-// first reports whether p is the body or begins it; anything further down is a file beside it.
-func first(p *mail.Part) bool {
-	for ; p.Parent != nil; p = p.Parent {
-		if p.Parent.Parts[0] != p {
-			return false
-		}
-	}
-	return true
-}
-
-// underSignature reports whether p's header is covered by a signature: RFC 1847, section 2.1, signs the whole part.
-func underSignature(p *mail.Part) bool {
-	for a := p.Parent; a != nil; a = a.Parent {
-		if a.MediaType == "multipart/signed" {
-			return true
-		}
-	}
-	return false
 }
 
 // shownName makes a field's name safe to show, as package extract does: masked, on one line, of bounded length.
