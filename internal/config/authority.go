@@ -24,6 +24,8 @@ func (r *reader) authority(s section) Authority {
 		Domains:   values(domains),
 		SafetyNet: net.value,
 		Contact:   one(s, "contact", parseText).value,
+
+		VerifyRecipients: one(s, "verify_recipients", parseBool).value,
 	}
 	if a.Contact == "" {
 		a.Contact = a.SafetyNet

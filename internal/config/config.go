@@ -42,14 +42,15 @@ type Trust struct {
 
 // Authority is one guarded organisation.
 type Authority struct {
-	Name      string
-	Domains   []string // lower case, A-labels; ".eksempel.example" means all below
-	SafetyNet string   // mailbox: last rung of the ladder
-	Contact   string   // shown in notices; default SafetyNet
-	Policy    policy.Options
-	Units     []Unit
-	Held      Held
-	Notices   Notices
+	Name             string
+	Domains          []string // lower case, A-labels; ".eksempel.example" means all below
+	SafetyNet        string   // mailbox: last rung of the ladder
+	Contact          string   // shown in notices; default SafetyNet
+	Policy           policy.Options
+	Units            []Unit
+	VerifyRecipients bool // ask our own server whether a mailbox exists before a stranger's mail for it is taken
+	Held             Held
+	Notices          Notices
 }
 
 // Unit is the second rung for the senders it matches.

@@ -41,6 +41,7 @@ func TestMinimal(t *testing.T) {
 		{"safety net", a.SafetyNet, "sikkerhedsnet@eksempel.example"},
 		{"contact", a.Contact, a.SafetyNet},
 		{"repair inbound", a.Policy.RepairInbound, true},
+		{"verify recipients", a.VerifyRecipients, true},
 		{"confidence", a.Policy.Confidence, 0.5},
 		{"policy domains", a.Policy.Domains, a.Domains},
 		{"held", a.Held, Held{Owner: a.SafetyNet, Within: 72 * time.Hour, Remind: []time.Duration{24 * time.Hour, 4 * time.Hour}}},

@@ -106,6 +106,7 @@ var fields = []field{
 	{Path: "authorities[].uninspected.action", Type: "action", Sample: "hold", Doc: "`hold` (a person decides) or `return` (not sent, and the sender is told). Without it the message travels, at the level of its class"},
 	{Path: "authorities[].uninspected.class", Type: "class", Otherwise: "confidential", Doc: "The class such a message has at least"},
 	{Path: "authorities[].uninspected.level", Type: "level", Otherwise: "that of the class", Doc: "The level such a message needs at least"},
+	{Path: "authorities[].verify_recipients", Type: "true or false", Default: "true", Doc: "Ask the authority's own mail server whether a mailbox exists before mail from outside is taken for it, and refuse it in the conversation when it does not. The answer is kept for an hour"},
 	{Path: "authorities[].repair_inbound", Type: "true or false", Default: "true", Doc: "Clean the subjects of arriving mail, so that replies start clean. It breaks the DKIM signature of the mails it changes: see operate.md"},
 	{Path: "authorities[].confidence", Type: "fraction", Default: "0.5", Sample: "0.5", Doc: "Findings below this certainty, up to 1, are not counted"},
 	{Path: "authorities[].rules", Type: "list of mapping", Doc: "The authority's own rules. The first whose conditions all hold wins over the built-in ones; recipients inside are never blocked"},

@@ -61,6 +61,7 @@ authorities:
     gateways: [gateway.example]
     matrix: {ordinary: encrypted, confidential: verified, sensitive: tunnel}
     uninspected: {action: hold, class: sensitive, level: verified}
+    verify_recipients: false
     repair_inbound: false
     confidence: 0.7
     rules:
