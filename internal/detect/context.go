@@ -1,6 +1,9 @@
 package detect
 
-import "strings"
+import (
+	"bytes"
+	"strings"
+)
 
 // near is how many bytes before a number are read for labels, beside how many after it.
 const (
@@ -45,6 +48,9 @@ func surroundings(s string, w *window) evidence {
 	before := lower(buf[:0], s[max(0, w.start-near):w.start])
 	after := lower(buf[len(before):len(before)], s[w.end:min(len(s), w.end+beside)])
 
+	if w.cut == byLine { // so weak a form needs a label of its own
+		before = before[bytes.LastIndexAny(before, "0123456789")+1:]
+	}
 	e := evidence{blob: blob(s, w), amount: amount(after)}
 	pro, contra := lastLabels(before)
 	if contra >= 0 && !directly(before[contra:], w.afterFour) {

@@ -127,7 +127,7 @@ func weigh(t *Text, w *window, limit date, list *int) (c candidate, ok bool) {
 		return candidate{}, false
 	}
 	e := surroundings(s, w)
-	if !e.labelled && !e.against && *list >= 0 && w.start-*list < listGap && w.shape <= sixFour {
+	if !e.labelled && !e.against && *list >= 0 && w.start-*list < listGap && w.shape <= sixFour && w.cut != byLine {
 		e.labelled = true
 	}
 	if e.labelled {

@@ -18,7 +18,8 @@ const (
 	bySlash
 	byUnderscore
 	byTab
-	loose // a full stop and a blank: more likely two sentences
+	loose  // a full stop and a blank: more likely two sentences
+	byLine // one line end, with blanks around it: joins six digits and four, and nothing else
 )
 
 // group is a maximal run of digits.
@@ -162,13 +163,17 @@ func readJoint(s string, i int) (int, joint) {
 			}
 			j = withBlank(j, c)
 		case newline:
-			if j != byDash && j != byWrap {
+			switch {
+			case j == byDash || j == byWrap:
+				j = byWrap
+			case j == none || j == bySpace || j == byTab:
+				j = byLine
+			case j != byLine || s[i-1] != '\r' || s[i] != '\n': // CRLF is one line end
 				return i, none
 			}
-			j = byWrap
 		case dash, dot, slash, underscore:
 			blanks = 0
-			if signs++; signs > 2 || signs == 2 && (c != dash || j != byDash) {
+			if signs++; j == byLine || signs > 2 || signs == 2 && (c != dash || j != byDash) {
 				return i, none
 			}
 			if j = withSign(j, c); j == none {
@@ -222,6 +227,9 @@ func (sc *scanner) window(w *window) bool {
 			cut = k
 		}
 		if total < 10 {
+			if sc.weak(k) {
+				return false
+			}
 			continue
 		}
 		if total > 10 || k > 0 && cut < 0 {
@@ -230,6 +238,13 @@ func (sc *scanner) window(w *window) bool {
 		return sc.fill(w, k, cut)
 	}
 	return false
+}
+
+// weak reports whether the newest group but k is joined so weakly to the one before it that no window goes on there, unless
+// it is the six and four digits of a number.
+func (sc *scanner) weak(k int) bool {
+	g := sc.back(k)
+	return g.joint == byLine && !(k == 0 && g.n == 4 && sc.n > 1 && sc.back(1).n == 6)
 }
 
 // back returns the group k before the newest.
@@ -251,10 +266,11 @@ func (sc *scanner) fill(w *window, k, cut int) bool {
 	if !plausible(&w.digits) {
 		return false
 	}
-	w.phone = first.plus || first.joint != none && sc.n > k+1 && sc.back(k+1).plus && sc.back(k+1).n <= 3
+	joined := first.joint != none && first.joint != byLine
+	w.phone = first.plus || joined && sc.n > k+1 && sc.back(k+1).plus && sc.back(k+1).n <= 3
 	if k == 0 {
 		w.atSix = first.atSix
-		w.afterFour = first.joint != none && sc.n > 1 && sc.back(1).n == 4
+		w.afterFour = joined && sc.n > 1 && sc.back(1).n == 4
 		return true
 	}
 	w.cut, w.last = sc.back(cut).joint, last.joint

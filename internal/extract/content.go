@@ -15,6 +15,7 @@ type form uint8
 const (
 	asText      form = iota // as it stands
 	asHTML                  // by its mark-up
+	asFlowed                // lines that end in a blank go on (RFC 3676)
 	asFolded                // calendars and cards: lines go on after a line end and a blank (RFC 5545, section 3.1)
 	asJSON                  // text with escapes
 	asXML                   // text with entities and tags
@@ -44,6 +45,9 @@ func formOf(p *mail.Part) form {
 		return asNothing
 	}
 	t := p.MediaType
+	if t == "text/plain" && strings.EqualFold(p.Params["format"], "flowed") {
+		return asFlowed
+	}
 	if f, ok := forms[t]; ok {
 		return f
 	}
@@ -155,6 +159,8 @@ func (e *extractor) textual(src source, p *mail.Part, f form, main bool) {
 		e.variant(content, unescapeJSON(content), place)
 	case asXML:
 		e.xml(content, place)
+	case asFlowed:
+		e.variant(content, unflow(content, strings.EqualFold(p.Params["delsp"], "yes")), place)
 	default:
 		e.text(detect.Text{Place: place, Content: content})
 	}
@@ -315,6 +321,31 @@ func unfoldLines(s string) string {
 		s = strings.ReplaceAll(s, fold, "")
 	}
 	return s
+}
+
+// unflow joins the lines of a paragraph as RFC 3676, section 4 does: a line that ends in a blank goes on in the next of the
+// same depth of quotation. delSp says that the blank was added for that.
+func unflow(s string, delSp bool) string {
+	var b strings.Builder
+	b.Grow(len(s))
+	open, depth := false, 0 // a line that goes on, and its depth
+	for len(s) > 0 {
+		var line string
+		line, s, _ = strings.Cut(s, "\n")
+		line = strings.TrimSuffix(line, "\r")
+		text := strings.TrimLeft(line, ">")
+		quotes := len(line) - len(text)
+		text = strings.TrimPrefix(text, " ") // stuffed
+		if b.Len() > 0 && !(open && quotes == depth && text != "-- ") {
+			b.WriteByte('\n')
+		}
+		open, depth = strings.HasSuffix(text, " ") && text != "-- ", quotes
+		if open && delSp {
+			text = text[:len(text)-1]
+		}
+		b.WriteString(text)
+	}
+	return b.String()
 }
 
 // unescapeJSON undoes \uXXXX and \/ wherever they stand.

@@ -21,7 +21,19 @@ type page struct {
 	comments                 []string // with mark-up in them: what Outlook shows by its conditional comments
 	hiding                   string   // the element that hides what is in it; "" outside
 	depth                    int      // of elements of that name within it
+	kept                     int      // elements we are in that show blanks as they stand
+	run                      blanks   // read and not written yet
+	broken                   bool     // the last thing written keeps blocks or cells apart
 }
+
+// blanks is a run of blanks, which is shown as one.
+type blanks uint8
+
+const (
+	noBlank blanks = iota
+	oneBlank
+	lineEnd // with a line end in it
+)
 
 // commentsDeep bounds comments with mark-up that hold comments with mark-up.
 const commentsDeep = 2
@@ -97,7 +109,7 @@ func (p *page) tokens(content string) (taken int) {
 		taken += len(z.Raw())
 		switch t {
 		case html.TextToken:
-			p.out().Write(z.Text())
+			p.text(z.Text())
 		case html.CommentToken, html.DoctypeToken:
 			p.comment(string(z.Text()))
 		case html.StartTagToken:
@@ -122,6 +134,54 @@ func (p *page) out() *strings.Builder {
 	return &p.hidden
 }
 
+// text takes text as it is shown: a run of blanks and line ends is one blank. Next to a cell or block it is nothing, and what
+// stands on lines of its own there stays on them.
+func (p *page) text(b []byte) {
+	if p.kept > 0 || p.hiding == "script" || p.hiding == "style" {
+		p.flush()
+		p.out().Write(b)
+		return
+	}
+	for len(b) > 0 {
+		n := blankRun(b)
+		if n > 0 {
+			p.flush()
+			p.out().Write(b[:n])
+			p.broken = false
+		}
+		for b = b[n:]; len(b) > 0 && isBlank(b[0]); b = b[1:] {
+			if b[0] == '\n' || b[0] == '\r' {
+				p.run = lineEnd
+			}
+			p.run = max(p.run, oneBlank)
+		}
+	}
+}
+
+// flush writes the run of blanks read.
+func (p *page) flush() {
+	switch {
+	case p.run == lineEnd && p.broken:
+		p.out().WriteByte('\n')
+	case p.run != noBlank:
+		p.out().WriteByte(' ')
+	}
+	p.run = noBlank
+}
+
+// blankRun returns where the first run of blanks begins that is not one blank between words.
+func blankRun(b []byte) int {
+	for i, c := range b {
+		if c > ' ' || !isBlank(c) || c == ' ' && i > 0 && i+1 < len(b) && b[i+1] > ' ' {
+			continue
+		}
+		return i
+	}
+	return len(b)
+}
+
+func isBlank(c byte) bool { return c == ' ' || c >= '\t' && c <= '\r' }
+
 func (p *page) comment(s string) {
 	if strings.IndexByte(s, '<') >= 0 && len(p.comments) < 1000 {
 		p.comments = append(p.comments, s)
@@ -137,6 +197,9 @@ func (p *page) open(z *html.Tokenizer, single bool) {
 	raw, more := z.TagName()
 	a := atom.Lookup(raw)
 	p.separate(a)
+	if keeps[a] {
+		p.kept++
+	}
 	nested := p.hiding != "" && p.hiding == string(raw)
 	hides := hiding[a]
 	var name string
@@ -153,6 +216,7 @@ func (p *page) open(z *html.Tokenizer, single bool) {
 	switch {
 	case void[a] || a == 0 && single:
 	case p.hiding == "" && hides:
+		p.flush()
 		p.hiding, p.depth = name, 1
 	case nested:
 		p.depth++
@@ -163,8 +227,12 @@ func (p *page) close(name []byte) {
 	a := atom.Lookup(name)
 	if p.hiding != "" && p.hiding == string(name) {
 		if p.depth--; p.depth <= 0 {
+			p.flush()
 			p.hiding = ""
 		}
+	}
+	if keeps[a] && p.kept > 0 {
+		p.kept--
 	}
 	p.separate(a)
 }
@@ -172,6 +240,10 @@ func (p *page) close(name []byte) {
 // separate writes what keeps blocks and cells apart.
 func (p *page) separate(a atom.Atom) {
 	if sep := separators[a]; sep != 0 {
+		if p.run == lineEnd {
+			p.out().WriteByte('\n')
+		}
+		p.run, p.broken = noBlank, true
 		p.out().WriteByte(sep)
 	}
 }
@@ -257,6 +329,9 @@ func zero(rest []byte) bool {
 	rest = bytes.TrimLeft(rest, ".0")
 	return len(rest) == 0 || rest[0] < '0' || rest[0] > '9'
 }
+
+// keeps are the elements that show blanks as they stand.
+var keeps = map[atom.Atom]bool{atom.Pre: true, atom.Textarea: true, atom.Listing: true, atom.Xmp: true, atom.Plaintext: true}
 
 // hiding are the elements whose text is not shown.
 var hiding = map[atom.Atom]bool{atom.Script: true, atom.Style: true, atom.Title: true, atom.Template: true, atom.Noscript: true, atom.Noframes: true,
