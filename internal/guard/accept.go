@@ -76,6 +76,9 @@ func (in intake) Rcpt(ctx context.Context, e *smtpin.Envelope, r smtpin.Recipien
 			return &smtpin.Reply{Code: 452, Enhanced: "4.5.3", Text: "Send to this recipient in a transaction of its own."}
 		}
 	}
+	if in.trust(e.Client, e.Sender) == distrusted {
+		return in.unknownRecipient(ctx, own, r.Address)
+	}
 	return nil
 }
 

@@ -50,25 +50,26 @@ type Options struct {
 
 // Guard is the running program. Make one with New, run it with Run; the Store stays the caller's to close.
 type Guard struct {
-	cfg       *config.Config
-	store     ledger.Store
-	keys      *spool.Keys
-	log       *slog.Logger
-	node      string
-	grace     time.Duration
-	lease     time.Duration
-	look      time.Duration
-	ready     func()
-	listeners map[string][]net.Listener
-	deliverer Deliverer
-	teller    *teller
-	dispatch  *dispatcher
-	metrics   *metrics
-	tls       *certificate
-	passwords passwordCache
-	rates     rates
-	unsealed  chan struct{}  // capacity 1: events were written that the chain does not hold yet
-	busy      sync.WaitGroup // goroutines of Run
+	cfg        *config.Config
+	store      ledger.Store
+	keys       *spool.Keys
+	log        *slog.Logger
+	node       string
+	grace      time.Duration
+	lease      time.Duration
+	look       time.Duration
+	ready      func()
+	listeners  map[string][]net.Listener
+	deliverer  Deliverer
+	teller     *teller
+	dispatch   *dispatcher
+	metrics    *metrics
+	tls        *certificate
+	passwords  passwordCache
+	rates      rates
+	recipients recipients
+	unsealed   chan struct{}  // capacity 1: events were written that the chain does not hold yet
+	busy       sync.WaitGroup // goroutines of Run
 }
 
 // New puts a guard together. It opens nothing yet but the TLS certificate, so that a bad one is said at once.
