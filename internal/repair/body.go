@@ -15,6 +15,11 @@ const textLimit = 64 << 20
 // tell puts the moved lines at the top of the body: into the text and the HTML that people see, or, where that cannot
 // be done without risk to what is there, into a part of its own before it.
 func (j *job) tell() {
+	if j.files.few() {
+		for i := range j.lines {
+			j.lines[i].now = ""
+		}
+	}
 	j.lines = shown(j.lines)
 	parts, ok := seen(j.m.Root)
 	if ok {

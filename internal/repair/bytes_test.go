@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"mime/multipart"
 	netmail "net/mail"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -40,12 +41,14 @@ func TestBytes(t *testing.T) {
 		}
 		undone = strings.ReplaceAll(undone, ownHead, "")
 		undone = strings.ReplaceAll(undone, asHTML(testOptions(), lines, "\r\n"), "")
-		undone = strings.ReplaceAll(undone, Mark, number)
+		undone = numberedMark.ReplaceAllString(undone, number)
 		if undone != string(raw) {
 			t.Fatalf("message %d\n%s\nbecame\n%s\nundone\n%s", i, raw, out, undone)
 		}
 	}
 }
+
+var numberedMark = regexp.MustCompile(`\[CPR\]( \d+\b)?`)
 
 // random returns a source whose seed is told and can be given.
 func random(t *testing.T) *rand.Rand {
@@ -67,9 +70,18 @@ func movedLines(raw []byte) (lines []line) {
 	if s := subjectOf(raw); strings.Contains(s, number) {
 		lines = append(lines, line{label: "Subject", text: s})
 	}
-	for _, s := range strings.Split(string(raw), "; name=\"")[1:] {
+	count := map[string]int{}
+	files := strings.Split(string(raw), "; name=\"")[1:]
+	for _, s := range files {
 		s, _, _ = strings.Cut(s, "\"")
-		lines = append(lines, line{label: fileLabel, text: s})
+		now := strings.Replace(s, number, Mark, 1)
+		if count[s]++; count[s] > 1 {
+			now = strings.Replace(s, number, fmt.Sprint(Mark, " ", count[s]), 1)
+		}
+		if len(files) == 1 {
+			now = ""
+		}
+		lines = append(lines, line{label: fileLabel, text: s, now: now})
 	}
 	return lines
 }

@@ -42,9 +42,10 @@ func (j *job) cleanField(t tainted, s spot) error {
 }
 
 // note keeps a moved line, once, however many copies of it there were.
-func (j *job) note(label, text string) {
-	l := line{label: label, text: text}
-	if text != "" && !j.noted[l] {
+func (j *job) note(label, text string) { j.noteLine(line{label: label, text: text}) }
+
+func (j *job) noteLine(l line) {
+	if text := l.text; text != "" && !j.noted[l] {
 		j.noted[l] = true
 		j.lines = append(j.lines, l)
 	}
@@ -190,7 +191,8 @@ func (j *job) cleanParams(t tainted, s spot) error {
 			continue
 		}
 		if isFileName(p) {
-			j.note(fileLabel, text)
+			clean = j.files.name(j.m, s.part, clean)
+			j.noteLine(line{label: fileLabel, text: text, now: clean})
 		} else {
 			j.note(f.Name, p.Name+"="+text)
 		}

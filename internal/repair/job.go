@@ -24,6 +24,7 @@ type job struct {
 
 	lines   []line              // what was moved, in the order readers see it
 	noted   map[line]bool       // …and is in lines already
+	files   fileNames           // what the files are called now
 	written map[*mail.Part]bool // parts whose body holds the moved lines
 	newPart bool                // the lines stand in a part of their own
 	wrapped bool                // …and the message's body became the part after it

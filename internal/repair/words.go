@@ -8,7 +8,10 @@ import (
 )
 
 // line is one moved line: where it stood, as a field name or fileLabel, and all of it, since half a subject says nothing.
-type line struct{ label, text string }
+type line struct {
+	label, text string
+	now         string // of several files: the name that this one has now
+}
 
 // fileLabel marks the lines that were file names.
 const fileLabel = "\x00file"
@@ -34,6 +37,9 @@ func (l line) String() string {
 	}
 	if label == "" {
 		return l.text
+	}
+	if l.now != "" {
+		label += " (" + l.now + ")"
 	}
 	return label + ": " + l.text
 }

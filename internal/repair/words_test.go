@@ -9,7 +9,7 @@ import (
 )
 
 func TestIntro(t *testing.T) {
-	subject, file, other := line{"Subject", "a"}, line{fileLabel, "b"}, line{"Comments", "c"}
+	subject, file, other := line{label: "Subject", text: "a"}, line{label: fileLabel, text: "b"}, line{label: "Comments", text: "c"}
 	for _, c := range []struct {
 		authority string
 		lines     []line
@@ -38,12 +38,12 @@ func TestIntro(t *testing.T) {
 }
 
 func TestShown(t *testing.T) {
-	got := shown([]line{{fileLabel, "b.pdf"}, {"Thread-Topic", "Sag"}, {"From", "Bo"}, {"subject", "Re: Sag"}, {"Sender", "Bo"}})
+	got := shown([]line{{fileLabel, "b.pdf", "[CPR].pdf"}, {"Thread-Topic", "Sag", ""}, {"From", "Bo", ""}, {"subject", "Re: Sag", ""}, {"Sender", "Bo", ""}})
 	var all []string
 	for _, l := range got {
 		all = append(all, l.String())
 	}
-	if s := strings.Join(all, "|"); s != "Emne: Re: Sag|Fra: Bo|Filnavn: b.pdf" {
+	if s := strings.Join(all, "|"); s != "Emne: Re: Sag|Fra: Bo|Filnavn ([CPR].pdf): b.pdf" {
 		t.Errorf("got %s", s)
 	}
 }
