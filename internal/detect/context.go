@@ -14,23 +14,26 @@ const (
 // label is a word that says which number stands beside it, in lower case. Labels are glued and inflected in Danish
 // ("cprnr", "fakturanummeret", "betalingskonto"), so most are sought as parts of words.
 type label struct {
-	text string
-	word bool // only where no letter stands before it: the short ones are parts of other words ("ean" of "ocean")
+	text  string
+	word  bool // only where no letter stands before it: the short ones are parts of other words ("ean" of "ocean")
+	thing bool // it names a thing, about which a mail on a citizen may be: a number follows where "nr." or the like says so
 }
 
 // speaksFor say that a CPR number stands beside them, speaksAgainst that another number does.
 var (
-	speaksFor = []label{{"cpr", false}, {"personnummer", false}, {"personnumre", false}, {"personnr", false}, {"person-nr", false}, {"pers.nr", false}, {"c.p.r", true},
-		{"sygesikring", false}, {"sundhedskort", false},
-		{"person nr", false}, {"født", false}, {"foedt", false}, {"fødsel", false}, {"foedsel", false}, {"civil registration", false},
-		{"date of birth", false}, {"born", true}}
-	speaksAgainst = []label{{"faktura", false}, {"invoice", false}, {"ordre", false}, {"order", true}, {"tlf", true}, {"telefon", false},
-		{"mobil", false}, {"phone", false}, {"fax", true}, {"konto", false}, {"account", false}, {"p-nr", true}, {"p-nummer", true},
-		{"p.nr", true}, {"p nr", true}, {"pnr", true}, {"p-number", true}, {"produktionsenhed", false}, {"cvr", true}, {"ean", true},
-		{"gln", true}, {"varenr", false}, {"varenummer", false}, {"artikel", false}, {"kundenr", false}, {"kundenummer", false},
-		{"bilag", false}, {"kvittering", false}, {"voucher", false}, {"gavekort", false}, {"licens", false}, {"license", false},
-		{"serienr", false}, {"serienummer", false}, {"imei", true}, {"isbn", true}, {"girokort", false}, {"timestamp", false},
-		{"betalings-id", false}, {"t=", true}, {"x=", true}, {"ts=", true}}
+	speaksFor = []label{{text: "cpr"}, {text: "personnummer"}, {text: "personnumre"}, {text: "personnr"}, {text: "person-nr"},
+		{text: "pers.nr"}, {text: "c.p.r", word: true}, {text: "sygesikring"}, {text: "sundhedskort"}, {text: "person nr"}, {text: "født"},
+		{text: "foedt"}, {text: "fødsel"}, {text: "foedsel"}, {text: "civil registration"}, {text: "date of birth"}, {text: "born", word: true}}
+	speaksAgainst = []label{{text: "faktura", thing: true}, {text: "invoice", thing: true}, {text: "ordre"}, {text: "order", word: true},
+		{text: "tlf", word: true}, {text: "telefon", thing: true}, {text: "mobil", thing: true}, {text: "phone", thing: true},
+		{text: "fax", word: true}, {text: "konto", thing: true}, {text: "account", thing: true}, {text: "p-nr", word: true},
+		{text: "p-nummer", word: true}, {text: "p.nr", word: true}, {text: "p nr", word: true}, {text: "pnr", word: true},
+		{text: "p-number", word: true}, {text: "produktionsenhed"}, {text: "cvr", word: true}, {text: "ean", word: true},
+		{text: "gln", word: true}, {text: "varenr"}, {text: "varenummer"}, {text: "artikel", thing: true}, {text: "kundenr"},
+		{text: "kundenummer"}, {text: "bilag", thing: true}, {text: "kvittering", thing: true}, {text: "voucher", thing: true},
+		{text: "gavekort", thing: true}, {text: "licens", thing: true}, {text: "license", thing: true}, {text: "serienr"},
+		{text: "serienummer"}, {text: "imei", word: true}, {text: "isbn", word: true}, {text: "girokort"}, {text: "timestamp"},
+		{text: "betalings-id"}, {text: "t=", word: true}, {text: "x=", word: true}, {text: "ts=", word: true}}
 )
 
 // evidence is what the surroundings of a window say.
@@ -52,14 +55,18 @@ func surroundings(s string, w *window) evidence {
 		before = before[bytes.LastIndexAny(before, "0123456789")+1:]
 	}
 	e := evidence{blob: blob(s, w), amount: amount(after)}
-	pro, contra := lastLabels(before)
-	if contra >= 0 && !directly(before[contra:], w.afterFour) {
-		contra = -1
+	pro, contra, thing := lastLabels(before)
+	if contra >= 0 {
+		direct, numbered := directly(before[contra:], w.afterFour)
+		// Six and four digits with a hyphen are a CPR number where nothing says that another number follows.
+		if !direct || thing && !numbered && w.shape == sixFour && w.cut == byDash {
+			contra = -1
+		}
 	}
 	e.labelled = pro > contra
 	e.against = contra > pro
 	if !e.against && !e.labelled {
-		pro, _ := lastLabels(untilNumber(after))
+		pro, _, _ := lastLabels(untilNumber(after))
 		e.labelled = pro >= 0
 	}
 	return e
@@ -96,47 +103,73 @@ type sided struct {
 	pro bool
 }
 
-// lastLabels returns where the last label for a CPR number and the last for another number end in b; -1 for none.
-func lastLabels(b []byte) (pro, contra int) {
+// lastLabels returns where the last label for a CPR number and the last for another number end in b; -1 for none. thing
+// says that the latter names a thing.
+func lastLabels(b []byte) (pro, contra int, thing bool) {
 	pro, contra = -1, -1
 	for i, c := range b {
 		for j := range labelsBy[c] {
 			l := &labelsBy[c][j]
-			if len(b)-i < len(l.text) || string(b[i:i+len(l.text)]) != l.text || l.word && i > 0 && (letter(b[i-1]) || b[i-1] >= 0x80) {
+			end := i + len(l.text)
+			if len(b) < end || string(b[i:end]) != l.text || l.word && i > 0 && (letter(b[i-1]) || b[i-1] >= 0x80) {
 				continue
 			}
-			if l.pro {
-				pro = max(pro, i+len(l.text))
-			} else {
-				contra = max(contra, i+len(l.text))
+			switch {
+			case l.pro:
+				pro = max(pro, end)
+			case end > contra:
+				contra, thing = end, l.thing
 			}
 		}
 	}
-	return pro, contra
+	return pro, contra, thing
 }
 
 // directly reports whether what stands between a label and a number lets the label speak for that number: the rest of
 // the label's word, punctuation, and words such as "nr." and "er". Other words, or another number, do not; but an account
-// number has a registration number of four digits before it (afterFour).
-func directly(gap []byte, afterFour bool) bool {
-	gap = gap[wordLen(gap):] // fakturanummeret
+// number has a registration number of four digits before it (afterFour). numbered says that "nr." or the like stood there.
+func directly(gap []byte, afterFour bool) (yes, numbered bool) {
+	rest := wordLen(gap)
+	yes, numbered = inflected(string(gap[:rest])) // fakturanummeret
+	if !yes {
+		return false, false // another word that begins so, as kontoret
+	}
+	gap = gap[rest:]
 	for len(gap) > 0 {
 		n := wordLen(gap)
 		if n > 0 && !linking[string(gap[:n])] {
-			return false
+			return false, false
 		}
+		numbered = numbered || naming[string(gap[:n])]
 		digits := 0
 		for n < len(gap) && gap[n] >= '0' && gap[n] <= '9' {
 			n++
 			digits++
 		}
 		if digits > 4 || digits == 4 && !afterFour {
-			return false
+			return false, false
 		}
 		gap = gap[max(n, 1):]
 	}
-	return true
+	return true, numbered
 }
+
+// inflected reports whether rest ends a label's word without making another of it: an ending, or a word for a number.
+func inflected(rest string) (yes, numbered bool) {
+	if endings[rest] {
+		return true, false
+	}
+	joined := strings.TrimPrefix(rest, "s") // produktionsenhedsnummer
+	return naming[rest] || naming[joined], naming[rest] || naming[joined]
+}
+
+// endings of Danish and English nouns.
+var endings = map[string]bool{"": true, "e": true, "en": true, "ens": true, "er": true, "erne": true, "ernes": true, "et": true, "ets": true,
+	"n": true, "ne": true, "ns": true, "r": true, "s": true, "t": true}
+
+// naming are the words that say that a number follows.
+var naming = map[string]bool{"nr": true, "nummer": true, "nummeret": true, "numre": true, "numrene": true, "number": true, "numbers": true,
+	"no": true, "num": true, "id": true, "kode": true, "koden": true, "code": true, "nøgle": true, "nøglen": true, "key": true, "ref": true}
 
 // wordLen returns how many bytes of letters b begins with: ASCII's, and those of two bytes such as æ, ø and å.
 func wordLen(b []byte) int {
@@ -155,8 +188,13 @@ func wordLen(b []byte) int {
 }
 
 // linking are the words that may stand between a label and its number.
-var linking = map[string]bool{"nr": true, "nummer": true, "number": true, "no": true, "num": true, "id": true, "er": true, "is": true, "lyder": true,
-	"vores": true, "jeres": true, "reg": true, "og": true, "på": true, "via": true, "til": true, "fra": true, "ref": true, "kode": true}
+var linking = func() map[string]bool {
+	m := map[string]bool{"er": true, "is": true, "lyder": true, "vores": true, "jeres": true, "reg": true, "og": true}
+	for word := range naming {
+		m[word] = true
+	}
+	return m
+}()
 
 // untilNumber cuts b at its first digit or line end.
 func untilNumber(b []byte) []byte {
