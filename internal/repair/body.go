@@ -187,7 +187,7 @@ func (j *job) htmlWriter(p *mail.Part, body, content []byte) func() {
 	if at > 0 && content[at-1] != '\n' {
 		block = append([]byte(j.eol), block...)
 	}
-	if !inSight(j.o, j.lines, strings.ToValidUTF8(string(spliced(content, at, block)), "?")) {
+	if !inSight(j.o, j.lines, j.eol, strings.ToValidUTF8(string(content[:at]), "?")+string(block)) {
 		return nil
 	}
 	return j.inserter(p, body, content, block, at, "")

@@ -88,15 +88,21 @@ func (s *skipped) within(name string, kind html.TokenType) bool {
 	return false
 }
 
-// inSight reports whether the moved lines, and who moved them, are what readers of an HTML text see first.
-func inSight(o Options, lines []line, text string) bool {
+// inSight reports whether the moved lines, and who moved them, are what readers of an HTML text see first. What follows
+// them has no say in that, and is not read.
+func inSight(o Options, lines []line, eol, text string) bool {
+	page, _, ok := strings.Cut(text, asHTML(o, lines, eol))
+	if !ok {
+		return false
+	}
 	var want []string
 	for _, l := range lines {
 		want = append(want, l.String())
 	}
 	in := intro(o.Authority, lines)
 	want = append(want, in[0], in[1])
-	return strings.HasPrefix(words(strings.TrimLeft(seenText(text), "\uFEFF \t\r\n")), words(strings.Join(want, " ")))
+	seen := strings.TrimLeft(seenText(page+asHTML(o, lines, eol)), "\uFEFF \t\r\n")
+	return words(seen) == words(strings.Join(want, " "))
 }
 
 // seenText returns what readers see of an HTML text, as package extract tells it from what is hidden.

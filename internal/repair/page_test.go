@@ -41,7 +41,7 @@ func TestHTMLTop(t *testing.T) {
 			continue
 		}
 		lines := []line{{label: "Subject", text: "Sag 1 < 2 & \"æøå\""}}
-		if got := inSight(testOptions(), lines, page[:at]+asHTML(testOptions(), lines, "\r\n")+page[at:]); got == c.hidden {
+		if got := inSight(testOptions(), lines, "\r\n", page[:at]+asHTML(testOptions(), lines, "\r\n")+page[at:]); got == c.hidden {
 			t.Errorf("%s: in sight %v", c.page, got)
 		}
 	}
@@ -55,7 +55,7 @@ func TestInSight(t *testing.T) {
 		"", "Hej" + block, "<div style='display:none'>" + block + "</div>Hej", "<div hidden>" + block, "<!--" + block + "-->",
 		"<title>" + block, "<p>" + strings.Replace(block, "Sag 1", "Sag <i hidden>1</i>", 1),
 	} {
-		if inSight(testOptions(), lines, page) {
+		if inSight(testOptions(), lines, "\r\n", page) {
 			t.Errorf("seen: %s", page)
 		}
 	}

@@ -192,7 +192,7 @@ func (j *job) proveTold(m *mail.Message) error {
 	for _, p := range told {
 		text, _ := m.Text(p, textLimit)
 		if p.MediaType == "text/html" {
-			if !inSight(j.o, j.lines, text) {
+			if !inSight(j.o, j.lines, j.eol, text) {
 				return fmt.Errorf("the moved lines are not what is seen first in part %q", p.Path)
 			}
 			continue

@@ -1,10 +1,12 @@
 // Package repair moves a CPR number out of what stays readable on the way (subject, its copies, display names, file
 // names) into the protected body. In the header stands Mark instead, and the original line opens the text part and the
-// HTML part; where the body is signed or is no text, the line stands in a part of its own before it.
+// HTML part; where the body is signed or is no text, the line stands in a part of its own before it. A letter that
+// is one sealed piece (encrypted, or S/MIME signed in one piece) is not changed.
 //
 // What holds of every result, proven by reading it anew before it is handed out (proof.go):
-//   - no number is left in a readable place, except where the number is an address (that is the envelope's matter);
-//   - every moved line stands in the body, whole;
+//   - no number is left in a readable place, except where the number is an address (that is the envelope's matter), or
+//     unsure and in what programs wrote (see Weak);
+//   - every moved line stands in the body, whole, and is what its readers see first;
 //   - the tree of parts is the one that came, but for the one part a repair may add;
 //   - every part that was not written to has the very bytes it had, and so has every header field.
 //

@@ -70,8 +70,7 @@ func smimeObstacle(m *mail.Message, p *mail.Part) string {
 // 5652, section 3, and RFC 3274). Empty: it says something else.
 func cmsType(m *mail.Message, p *mail.Part) string {
 	const begins = 32 // two tags with their lengths stand before it
-	content, _ := m.Content(p, textLimit)
-	content = content[:min(len(content), begins)]
+	content, _ := m.Content(p, begins)
 	switch {
 	case bytes.Contains(content, []byte("\x06\x09\x2A\x86\x48\x86\xF7\x0D\x01\x07\x02")):
 		return "signed-data"
