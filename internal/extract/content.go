@@ -154,7 +154,11 @@ func (e *extractor) textual(src source, p *mail.Part, f form, main bool) {
 	case asHTML:
 		e.html(content, place, 0)
 	case asFolded:
-		e.text(detect.Text{Place: place, Content: unfoldLines(content)})
+		content = unfoldLines(content)
+		if carries(content) {
+			e.unread(src, p, "attachment content is not read yet: within a calendar or card")
+		}
+		e.text(detect.Text{Place: place, Content: content})
 	case asJSON:
 		e.variant(content, unescapeJSON(content), place)
 	case asXML:
@@ -248,10 +252,17 @@ func (e *extractor) binary(src source, p *mail.Part, main bool) {
 		if !readable(b) {
 			break
 		}
+		if looksLikeMessage(name, head) {
+			e.attachedMessage(src, p)
+			return
+		}
 		e.undecoded(src, p, defects)
 		f := asText
-		if looksLikeHTML(head) {
+		if looksLikeHTML(name, head) {
 			f = asHTML
+		}
+		if f == asText && coded64(b) {
+			e.unread(src, p, "attachment content is not read yet: base64 within the text")
 		}
 		e.textual(src, p, f, main)
 		return
@@ -310,9 +321,85 @@ func zipEncrypted(b []byte) bool {
 	return len(b) > 7 && string(b[:4]) == "PK\x03\x04" && b[6]&1 != 0
 }
 
-func looksLikeHTML(b []byte) bool {
+// looksLikeMessage reports whether text of no known type is a message: by its file's name, or because it begins as one
+// does, with two fields of which one is a message's.
+func looksLikeMessage(name string, b []byte) bool {
+	for _, end := range []string{".eml", ".mht", ".mhtml", ".nws"} {
+		if strings.HasSuffix(name, end) {
+			return true
+		}
+	}
+	known := false
+	for n := 0; ; n++ {
+		line, rest, ok := bytes.Cut(b, []byte{'\n'})
+		if !ok {
+			return false
+		}
+		b = rest
+		if n > 0 && len(line) > 0 && (line[0] == ' ' || line[0] == '\t') {
+			continue
+		}
+		field, _, ok := bytes.Cut(line, []byte{':'})
+		if !ok || len(field) == 0 || bytes.ContainsAny(field, " \t") {
+			return known && n > 1 && len(bytes.TrimSpace(line)) == 0
+		}
+		s := fieldSort(string(field))
+		known = known || s == addressed || s == routed || s == described || strings.EqualFold(string(field), "Subject") ||
+			strings.EqualFold(string(field), "MIME-Version") || strings.EqualFold(string(field), "Message-ID")
+		if known && n >= 3 {
+			return true
+		}
+	}
+}
+
+// coded64 reports whether b holds a run of base64 so long that it is a file: some hundred characters, in lines that are
+// long and have no blanks.
+func coded64(b []byte) bool {
+	const line, all = 40, 256
+	run, here := 0, 0 // characters of the run, and of its newest line
+	for _, c := range b {
+		switch {
+		case c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z' || c == '+' || c == '/' || c == '=':
+			here++
+			if run++; run >= all && here >= line {
+				return true
+			}
+		case c == '\r':
+		case c == '\n' && here >= line:
+			here = 0
+		default:
+			run, here = 0, 0
+		}
+	}
+	return false
+}
+
+func looksLikeHTML(name string, b []byte) bool {
+	for _, end := range []string{".html", ".htm", ".xhtml", ".shtml"} {
+		if strings.HasSuffix(name, end) {
+			return true
+		}
+	}
 	low := bytes.ToLower(bytes.TrimLeft(b, "\ufeff \t\r\n"))
 	return bytes.HasPrefix(low, []byte("<!doctype html")) || bytes.HasPrefix(low, []byte("<html")) || bytes.HasPrefix(low, []byte("<head")) || bytes.HasPrefix(low, []byte("<body"))
+}
+
+// carries reports whether a calendar or card, unfolded, holds a file (RFC 5545, section 3.2.7; RFC 6350, section 5.1; the
+// older ENCODING=BASE64 of vCard 2.1).
+func carries(s string) bool {
+	for s != "" {
+		var line string
+		line, s, _ = strings.Cut(s, "\n")
+		name, value, ok := strings.Cut(line, ":")
+		if !ok {
+			continue
+		}
+		name, value = strings.ToLower(name)+";", strings.ToLower(value[:min(len(value), 5)])
+		if value == "data:" || strings.Contains(name, ";encoding=b;") || strings.Contains(name, ";encoding=base64;") || strings.Contains(name, ";base64;") {
+			return true
+		}
+	}
+	return false
 }
 
 // unfoldLines joins lines that go on after a line end and one blank (RFC 5545, section 3.1; RFC 6350, section 3.2).

@@ -2,6 +2,7 @@ package extract
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 
 	"golang.org/x/net/html"
@@ -23,6 +24,7 @@ type page struct {
 	depth                    int      // of elements of that name within it
 	kept                     int      // elements we are in that show blanks as they stand
 	run                      blanks   // read and not written yet
+	files                    []string // media types of the files that stand in data: links (RFC 2397)
 	broken                   bool     // the last thing written keeps blocks or cells apart
 }
 
@@ -50,6 +52,11 @@ func (e *extractor) html(content string, place detect.Place, level int) {
 	e.text(detect.Text{Place: place, Content: p.visible.String()})
 	e.text(detect.Text{Place: hidden, Content: p.hidden.String()})
 	e.text(detect.Text{Place: hidden, Content: p.machine.String(), Machine: true})
+	for _, t := range p.files {
+		at := place
+		at.Kind = detect.InAttachment
+		e.o.Unread(unread(at, "attachment content is not read yet: "+t+" within the HTML"))
+	}
 	for _, c := range p.comments {
 		if level < commentsDeep {
 			e.html(c, place, level+1)
@@ -86,6 +93,9 @@ func (p *page) read(content string) {
 		n = min(len(content), mostToken)
 		if i := strings.IndexAny(content[n:], "\n>"); i >= 0 { // not within a number
 			n += i + 1
+		}
+		if i := strings.Index(content[:n], "data:"); i >= 0 {
+			p.file([]byte(content[i:min(n, i+mostType)]))
 		}
 		p.hidden.WriteByte('\n')
 		p.hidden.WriteString(html.UnescapeString(content[:n]))
@@ -258,6 +268,7 @@ func (p *page) attribute(key, value []byte) bool {
 	case "type":
 		return strings.EqualFold(string(value), "hidden")
 	}
+	p.file(value)
 	b := &p.hidden
 	if machineMade[string(key)] {
 		b = &p.machine
@@ -276,6 +287,30 @@ func (p *page) attribute(key, value []byte) bool {
 		b.WriteByte('\n')
 	}
 	return false
+}
+
+// mostType bounds a media type in a data: link, in bytes.
+const mostType = 100
+
+// file notes a link that holds a file.
+func (p *page) file(link []byte) {
+	const scheme = "data:"
+	if len(link) > 0 && link[0] <= ' ' {
+		link = bytes.TrimLeft(link, " \t\r\n\f")
+	}
+	if len(link) <= len(scheme) || !strings.EqualFold(string(link[:len(scheme)]), scheme) {
+		return
+	}
+	t := string(link[len(scheme):min(len(link), mostType)])
+	if i := strings.IndexAny(t, ";,"); i >= 0 {
+		t = t[:i]
+	}
+	if t == "" {
+		t = "text/plain"
+	}
+	if !slices.Contains(p.files, t) && len(p.files) < 20 {
+		p.files = append(p.files, t)
+	}
 }
 
 // digits reports whether b holds so much that could be digits that it is worth keeping: most attributes do not.
