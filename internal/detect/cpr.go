@@ -15,8 +15,13 @@ type date struct{ year, month, day int }
 // birth returns the birth date a number says, by the century table of DOMAIN section 1; replacement says that the day
 // was raised by 60. ok is false where there is no such day.
 func birth(d *[10]byte) (b date, replacement, ok bool) {
+	return bornIn(d, century(int(d[4])*10+int(d[5]), d[6]))
+}
+
+// bornIn is birth for a century that is known.
+func bornIn(d *[10]byte, century int) (b date, replacement, ok bool) {
 	b = date{day: int(d[0])*10 + int(d[1]), month: int(d[2])*10 + int(d[3]), year: int(d[4])*10 + int(d[5])}
-	b.year += century(b.year, d[6])
+	b.year += century
 	if b.day > 60 {
 		replacement = true
 		b.day -= 60
@@ -104,6 +109,8 @@ func timestamp(w *window) bool {
 // date and 0.28 % the check digit too (DOMAIN section 1).
 func form(w *window) (with, without float64) {
 	switch w.shape {
+	case lettered:
+		return 0.7, 0.7
 	case plain:
 		if w.atSix {
 			return 0.8, 0.6

@@ -112,6 +112,8 @@ type reasons struct {
 
 	machine bool // in machine-made text
 	mailbox bool // the whole local part of an address
+
+	lettered bool // an e-CPR: it has no check digit
 }
 
 // listGap is how far apart numbers of a list may stand for a label at its head to speak for all.
@@ -123,6 +125,9 @@ func weigh(t *Text, w *window, limit date, list *int) (c candidate, ok bool) {
 	s := t.Content
 	w.phone = w.phone || bracketedPrefix(s, w.start)
 	b, replacement, ok := birth(&w.digits)
+	if w.shape == lettered {
+		b, replacement, ok = bornIn(&w.digits, eCentury(w.digits[6]))
+	}
 	if !ok || b.after(limit) || w.phone && w.shape != sixFour || timestamp(w) {
 		return candidate{}, false
 	}
@@ -134,7 +139,7 @@ func weigh(t *Text, w *window, limit date, list *int) (c candidate, ok bool) {
 		*list = w.end
 	}
 	c = candidate{start: w.start, end: w.end, digits: w.digits}
-	c.why = reasons{mod11: mod11(&w.digits), replacement: replacement, separated: w.shape != plain, labelled: e.labelled, against: e.against,
+	c.why = reasons{mod11: w.shape != lettered && mod11(&w.digits), lettered: w.shape == lettered, replacement: replacement, separated: w.shape != plain, labelled: e.labelled, against: e.against,
 		blob: e.blob, amount: e.amount && w.shape == plain, phone: w.phone, machine: t.Machine, mailbox: t.Address && wholeLocal(s, w)}
 	with, without := form(w)
 	c.confidence = c.why.adjust(with, without)
@@ -176,7 +181,8 @@ func (r reasons) String() string {
 	}
 	say(r.replacement, "replacement number")
 	say(r.mod11, "check digit holds")
-	say(!r.mod11, "check digit does not hold")
+	say(r.lettered, "an e-CPR with letters")
+	say(!r.mod11 && !r.lettered, "check digit does not hold")
 	say(r.separated, "written as a CPR number")
 	say(r.labelled, "a label beside it")
 	say(r.against, "a label for another number before it")

@@ -36,11 +36,12 @@ type group struct {
 type shape uint8
 
 const (
-	plain   shape = iota // 0101705000
-	sixFour              // 010170-5000
-	dated                // 01.01.70-5000
-	spaced               // 0 1 0 1 7 0 - 5 0 0 0
-	odd                  // anything else that is split after the sixth digit
+	plain    shape = iota // 0101705000
+	sixFour               // 010170-5000
+	dated                 // 01.01.70-5000
+	spaced                // 0 1 0 1 7 0 - 5 0 0 0
+	odd                   // anything else that is split after the sixth digit
+	lettered              // 0101705AB0, 010170-5AB0: an e-CPR
 )
 
 // window is a stretch of text that has the form of a CPR number.
@@ -220,6 +221,9 @@ func withSign(j joint, c class) joint {
 
 // window looks whether a window ends with the newest group. There can be only one: going back, the sum of digits grows.
 func (sc *scanner) window(w *window) bool {
+	if n := sc.back(0).n; (n == 7 || n == 1) && sc.lettered(w) {
+		return true
+	}
 	total, cut := 0, -1
 	for k := 0; k < sc.n && k < 10; k++ {
 		total += sc.back(k).n
