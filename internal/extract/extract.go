@@ -240,7 +240,8 @@ func (e *extractor) defects(src source, defects []mail.Defect) {
 	seen := make(map[mail.Defect]bool)
 	var headers map[string]detect.Place // of the parts, by path; made when it is needed
 	for _, d := range defects {
-		if !unreadDefects[d.What] || seen[d] {
+		// A multipart in a transfer encoding is the only content that Parse itself finds badly encoded.
+		if !unreadDefects[d.What] && d.What != mail.DefectBadEncoding || seen[d] {
 			continue
 		}
 		if len(seen) == mostDefects {
@@ -293,6 +294,18 @@ func (e *extractor) twice(src source, p *mail.Part) {
 	}
 	if types > 1 || encodings > 1 {
 		e.unread(src, p, "the field that says how to read this part stands twice")
+	}
+	if f, ok := p.Get("Content-Type"); ok {
+		charset := ""
+		for _, q := range src.m.Params(f) {
+			if q.Name == "charset" && charset != "" && !strings.EqualFold(charset, q.Value) {
+				e.unread(src, p, "two character sets are named")
+				break
+			}
+			if q.Name == "charset" {
+				charset = q.Value
+			}
+		}
 	}
 }
 

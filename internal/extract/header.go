@@ -1,6 +1,7 @@
 package extract
 
 import (
+	"bytes"
 	"strings"
 
 	"postvagt/internal/detect"
@@ -28,6 +29,8 @@ func (e *extractor) header(src source, p *mail.Part) {
 			e.value(src, f, detect.Text{Place: place, Machine: true})
 		case routed:
 			e.routed(src, f, place)
+		case phrased:
+			e.phrased(src, f, place)
 		default:
 			e.value(src, f, detect.Text{Place: place})
 		}
@@ -75,6 +78,7 @@ const (
 	addressed             // a list of addresses
 	routed                // a trace field that holds envelope addresses
 	traced                // made by machines
+	phrased               // words, and an id in angle brackets (RFC 2919)
 )
 
 // sorts of the fields that are not plain, by lower-case name.
@@ -103,7 +107,7 @@ var sorts = map[string]sort{
 	"thread-index": traced, "user-agent": traced, "x-mailer": traced, "x-originating-ip": traced, "x-gm-message-state": traced,
 	"feedback-id": traced, "x-entity-id": traced, "x-sg-eid": traced, "x-sg-id": traced, "x-uid": traced, "x-uidl": traced,
 	"x-mimeole": traced, "x-mdid": traced, "x-face": traced, "face": traced, "content-md5": traced, "content-length": traced,
-	"list-unsubscribe": traced, "list-id": traced, "list-unsubscribe-post": traced, "x-report-abuse": traced,
+	"list-unsubscribe": traced, "list-id": phrased, "list-unsubscribe-post": traced, "x-report-abuse": traced,
 }
 
 // tracedPrefixes begin the names of machine-made families.
@@ -121,6 +125,9 @@ func fieldSort(name string) sort {
 		if c >= 'A' && c <= 'Z' {
 			low[i] = c + 'a' - 'A'
 		}
+	}
+	if bytes.HasSuffix(low, []byte("subject")) || bytes.HasSuffix(low, []byte("topic")) {
+		return plain // a copy of what a person wrote, whoever's field it is
 	}
 	if s, ok := sorts[string(low)]; ok {
 		return s
@@ -189,6 +196,17 @@ func (e *extractor) unquoted(known *numbers, t detect.Text) {
 
 // mostNumbered bounds how many addresses with a number are sought in a decoded value; further ones count as names.
 const mostNumbered = 100
+
+// phrased hands out the words of a field and the id behind them.
+func (e *extractor) phrased(src source, f mail.Field, place detect.Place) {
+	s := src.m.Decoded(f)
+	i := strings.LastIndexByte(s, '<')
+	if i < 0 {
+		i = 0
+	}
+	e.text(detect.Text{Place: place, Content: s[:i]})
+	e.text(detect.Text{Place: place, Content: s[i:], Machine: true})
+}
 
 // routed hands out a trace field's value in the same way: the addresses in angle brackets or with an @ are the envelope's.
 func (e *extractor) routed(src source, f mail.Field, place detect.Place) {

@@ -25,6 +25,7 @@ type page struct {
 	kept                     int      // elements we are in that show blanks as they stand
 	run                      blanks   // read and not written yet
 	files                    []string // media types of the files that stand in data: links (RFC 2397)
+	recoded                  bool     // a meta element names a charset that changes what digits are
 	broken                   bool     // the last thing written keeps blocks or cells apart
 }
 
@@ -52,6 +53,9 @@ func (e *extractor) html(content string, place detect.Place, level int) {
 	e.text(detect.Text{Place: place, Content: p.visible.String()})
 	e.text(detect.Text{Place: hidden, Content: p.hidden.String()})
 	e.text(detect.Text{Place: hidden, Content: p.machine.String(), Machine: true})
+	if p.recoded {
+		e.o.Unread(unread(place, "two character sets are named"))
+	}
 	for _, t := range p.files {
 		at := place
 		at.Kind = detect.InAttachment
@@ -147,6 +151,10 @@ func (p *page) out() *strings.Builder {
 // text takes text as it is shown: a run of blanks and line ends is one blank. Next to a cell or block it is nothing, and what
 // stands on lines of its own there stays on them.
 func (p *page) text(b []byte) {
+	if unparsed[p.hiding] { // to the tokenizer this is no mark-up, to a reader without scripts or frames it is
+		p.comment(string(b))
+		return
+	}
 	if p.kept > 0 || p.hiding == "script" || p.hiding == "style" {
 		p.flush()
 		p.out().Write(b)
@@ -167,6 +175,9 @@ func (p *page) text(b []byte) {
 		}
 	}
 }
+
+// unparsed are the elements in which the tokenizer finds no mark-up, though some reader shows it.
+var unparsed = map[string]bool{"noscript": true, "noembed": true, "noframes": true, "iframe": true}
 
 // flush writes the run of blanks read.
 func (p *page) flush() {
@@ -264,10 +275,16 @@ func (p *page) attribute(key, value []byte) bool {
 	case "hidden":
 		return true
 	case "style":
+		p.figures(value)
 		return len(value) > 0 && hidesByStyle(value)
 	case "type":
+		p.figures(value)
 		return strings.EqualFold(string(value), "hidden")
+	case "srcdoc":
+		p.comment(string(value))
+		return false
 	}
+	p.recoded = p.recoded || (string(key) == "charset" || string(key) == "content") && recodes(value)
 	p.file(value)
 	b := &p.hidden
 	if machineMade[string(key)] {
@@ -285,6 +302,31 @@ func (p *page) attribute(key, value []byte) bool {
 	if digits(key) {
 		b.Write(key)
 		b.WriteByte('\n')
+	}
+	return false
+}
+
+// figures keeps an attribute that is full of harmless figures only where a number stands in it.
+func (p *page) figures(value []byte) {
+	if digits(value) && detect.HoldsCPR(string(value)) {
+		p.hidden.WriteByte('\n')
+		p.hidden.Write(value)
+		p.hidden.WriteByte('\n')
+	}
+}
+
+// recodes reports whether a charset of a meta element, or a content that names one, writes digits otherwise than ASCII does:
+// a reader that heeds it sees another text than we do. Others are left behind by programs that recode mail, and do no harm.
+func recodes(value []byte) bool {
+	low := bytes.ToLower(value)
+	if i := bytes.Index(low, []byte("charset=")); i >= 0 {
+		low = low[i+len("charset="):]
+	}
+	low = bytes.Trim(low, " \t\"'")
+	for _, c := range []string{"utf-7", "utf7", "unicode-1-1-utf-7", "utf-16", "utf-32", "ucs-", "iso-10646", "ibm037", "cp037", "ebcdic", "iso-2022", "hz-"} {
+		if bytes.HasPrefix(low, []byte(c)) {
+			return true
+		}
 	}
 	return false
 }

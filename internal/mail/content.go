@@ -58,7 +58,11 @@ func encodingName(value string) string {
 	if i := strings.IndexAny(s, " \t\r\n;,("); i >= 0 {
 		s = s[:i]
 	}
-	s = strings.Trim(s, `"'.`)
+	return usualName(strings.Trim(s, `"'.`))
+}
+
+// usualName returns the standard's name of an encoding.
+func usualName(s string) string {
 	switch s {
 	case "":
 		return "7bit"
@@ -66,6 +70,23 @@ func encodingName(value string) string {
 		return s[:1] + "bit"
 	}
 	return s
+}
+
+// oneEncoding reports whether the value of Content-Transfer-Encoding names one encoding, and not others behind it that a
+// reader may take.
+func oneEncoding(value string) bool {
+	name := encodingName(value)
+	for i := skipBlanks(value, 0); i < len(value); i = skipBlanks(value, i) {
+		n := strings.IndexAny(value[i:], " \t\r\n;,(")
+		if n < 0 {
+			n = len(value) - i
+		}
+		if s := strings.ToLower(strings.Trim(value[i:i+n], `"'.`)); s != "" && knownEncoding(usualName(s)) && usualName(s) != name {
+			return false
+		}
+		i += max(n, 1)
+	}
+	return true
 }
 
 // base64Values maps characters to their six bits; others are 64 and more.

@@ -148,7 +148,8 @@ func (w *walker) describe(p *Part, defaultType string) {
 			p.Params = paramMap(params)
 			typeName = p.Params["name"]
 		case cteBit:
-			if p.Encoding = encodingName(string(w.m.Bytes(f.Value))); !knownEncoding(p.Encoding) {
+			v := string(w.m.Bytes(f.Value))
+			if p.Encoding = encodingName(v); !knownEncoding(p.Encoding) || !oneEncoding(v) {
 				w.defect(p, DefectEncoding)
 			}
 		case dispBit:
