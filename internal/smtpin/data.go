@@ -174,6 +174,8 @@ func lineEndReply(f lineFault) *Reply {
 		return &Reply{Code: 550, Enhanced: "5.6.11", Text: "the message holds a line feed without carriage return before it" + rest}
 	case bareCR:
 		return &Reply{Code: 550, Enhanced: "5.6.11", Text: "the message holds a carriage return without line feed after it" + rest}
+	case nulByte:
+		return &Reply{Code: 550, Enhanced: "5.6.11", Text: "the message holds a NUL byte; nothing of this message was taken. Send such bytes in base64 (RFC 5322, section 3.5)"}
 	}
 	return nil
 }

@@ -12,11 +12,12 @@ const (
 	lineOK lineFault = iota
 	bareLF
 	bareCR
+	nulByte // some readers end a line or the message there
 )
 
 // dots finds the end of DATA and undoes dot-stuffing in place (RFC 5321, section 4.5.2), without copying while no line
 // began with a dot. Only CRLF ends a line, so only CRLF.CRLF ends the data (and ".CRLF" at its very start); a bare CR or
-// LF is noted and does not begin a line.
+// LF, or a NUL, is noted and does not begin a line.
 //
 // buf[:clean] is the message so far, buf[start:] is read and not looked through; buf[start:look] holds no LF.
 type dots struct {
@@ -62,6 +63,8 @@ func (d *dots) keep(line []byte) {
 		d.fault = bareLF
 	case bytes.IndexByte(line, '\r') != len(line)-2:
 		d.fault = bareCR
+	case bytes.IndexByte(line, 0) >= 0:
+		d.fault = nulByte
 	default:
 		if d.clean != d.start {
 			copy(d.buf[d.clean:], line)
@@ -92,6 +95,9 @@ func (d *dots) compact() {
 
 // lineEnds checks a message that came by BDAT.
 func lineEnds(b []byte) lineFault {
+	if bytes.IndexByte(b, 0) >= 0 {
+		return nulByte
+	}
 	for len(b) > 0 {
 		i := bytes.IndexByte(b, '\n')
 		if i < 0 {

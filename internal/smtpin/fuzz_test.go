@@ -26,6 +26,8 @@ func unstuff(in []byte) (msg, rest []byte, fault lineFault, ended bool) {
 			return nil, in[end+3:], bareLF, true
 		case b == '\r' && (i+1 == len(body) || body[i+1] != '\n'):
 			fault = bareCR
+		case b == 0:
+			fault = nulByte
 		}
 		if b == '\n' && fault != lineOK {
 			break
@@ -47,7 +49,7 @@ func unstuff(in []byte) (msg, rest []byte, fault lineFault, ended bool) {
 // FuzzDot compares dots, fed in pieces, with unstuff.
 func FuzzDot(f *testing.F) {
 	for _, s := range []string{"", ".\r\n", "a\r\n.\r\nrest", "..\r\n.\r\n", ".\n.\r\n", "a\n.\r\n\r\n.\r\nx", "a\r.\r\n\r\n.\r\n", "\r\r\n.\r\n",
-		"..a\r\n...\r\n.b\r\n.\r\n", "\r\n\r\n.\r\n.\r\n", "a\rb\nc\r\n.\r\n", strings.Repeat("x", 100) + "\r\n.\r\n"} {
+		"..a\r\n...\r\n.b\r\n.\r\n", "\r\n\r\n.\r\n.\r\n", "a\rb\nc\r\n.\r\n", "a\x00b\r\n.\r\n", strings.Repeat("x", 100) + "\r\n.\r\n"} {
 		for _, step := range []byte{1, 2, 3, 5, 255} {
 			f.Add([]byte(s), step, false)
 			f.Add([]byte(s), step, true)
@@ -119,7 +121,7 @@ func FuzzServer(f *testing.F) {
 
 // FuzzMessage sends the same message by DATA and by BDAT in chunks of all sizes: sound ones arrive unchanged, others never.
 func FuzzMessage(f *testing.F) {
-	for _, m := range []string{"", "\r\n", ".\r\n", "a\r\n.\r\nb\r\n", "a\nb\r\n", "a\rb\r\n", "no end", "..\r\n.x\r\n", "\r\n.\r\r\n", "x\r"} {
+	for _, m := range []string{"", "\r\n", ".\r\n", "a\r\n.\r\nb\r\n", "a\nb\r\n", "a\rb\r\n", "no end", "..\r\n.x\r\n", "\r\n.\r\r\n", "x\r", "a\x00b"} {
 		f.Add([]byte(m), byte(0))
 		f.Add([]byte(m), byte(2))
 	}
@@ -127,7 +129,7 @@ func FuzzMessage(f *testing.F) {
 		if bytes.Contains(msg, []byte("DATA\r\n")) {
 			return // script holds reads back there
 		}
-		sound := !bytes.ContainsAny(bytes.ReplaceAll(msg, []byte("\r\n"), nil), "\r\n")
+		sound := !bytes.ContainsAny(bytes.ReplaceAll(msg, []byte("\r\n"), nil), "\r\n\x00")
 		want := string(msg)
 		if want != "" && !strings.HasSuffix(want, "\r\n") {
 			want += "\r\n"

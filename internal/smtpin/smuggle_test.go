@@ -85,10 +85,26 @@ func TestSmuggling(t *testing.T) {
 	if got, replies := s.run(t, Options{}); len(got) != 0 || !strings.Contains(replies, "550 5.6.11 ") {
 		t.Errorf("bare CR before the end: %d messages\n%s", len(got), replies)
 	}
-	s = &script{in: []byte(opening + "Subject: x\r\n\r\n\x00..\r\n..\r\n.. \r\n.\r\nQUIT\r\n")}
+	s = &script{in: []byte(opening + "Subject: x\r\n\r\nx..\r\n..\r\n.. \r\n.\r\nQUIT\r\n")}
 	got, _ := s.run(t, Options{})
-	if len(got) != 1 || got[0].data != "Subject: x\r\n\r\n\x00..\r\n.\r\n. \r\n" {
-		t.Errorf("a NUL and dots: %q", fmt.Sprint(got))
+	if len(got) != 1 || got[0].data != "Subject: x\r\n\r\nx..\r\n.\r\n. \r\n" {
+		t.Errorf("dots: %q", fmt.Sprint(got))
+	}
+}
+
+// TestNUL shows that no message with a NUL is taken: readers end a line or a field there.
+func TestNUL(t *testing.T) {
+	const text = "Subject: x\r\n\r\na\x00b\r\n"
+	data := opening + text + ".\r\nQUIT\r\n"
+	bdat := strings.TrimSuffix(opening, "DATA\r\n") + fmt.Sprintf("BDAT %d LAST\r\n", len(text)) + text + "QUIT\r\n"
+	for _, session := range []string{data, bdat} {
+		for chunk := 1; chunk < 12; chunk++ {
+			s := &script{in: []byte(session), chunk: func() int { return chunk }}
+			got, replies := s.run(t, Options{})
+			if len(got) != 0 || strings.Count(replies, "\r\n550 5.6.11 ") != 1 || !strings.HasSuffix(replies, "goodbye\r\n") {
+				t.Errorf("%q: %d messages\n%s", session, len(got), replies)
+			}
+		}
 	}
 }
 
