@@ -114,6 +114,9 @@ type reasons struct {
 	mailbox bool // the whole local part of an address
 
 	lettered bool // an e-CPR: it has no check digit
+	alone    bool // all there is in a subject or a file's name
+	when     bool // a recent day and a time of day, by a word for it
+	postcode bool // a day, and a postcode with its town
 }
 
 // listGap is how far apart numbers of a list may stand for a label at its head to speak for all.
@@ -141,8 +144,14 @@ func weigh(t *Text, w *window, limit date, list *int) (c candidate, ok bool) {
 	c = candidate{start: w.start, end: w.end, digits: w.digits}
 	c.why = reasons{mod11: w.shape != lettered && mod11(&w.digits), lettered: w.shape == lettered, replacement: replacement, separated: w.shape != plain, labelled: e.labelled, against: e.against,
 		blob: e.blob, amount: e.amount && w.shape == plain, phone: w.phone, machine: t.Machine, mailbox: t.Address && wholeLocal(s, w)}
+	c.why.when = w.shape != plain && w.shape != lettered && !e.labelled && clock(s, w, limit)
+	c.why.postcode = w.shape == dated && w.cut == bySpace && !e.labelled && postcode(s, w)
 	with, without := form(w)
 	c.confidence = c.why.adjust(with, without)
+	if w.shape == plain && alone(t, w) && !(e.against || e.blob || c.why.amount || t.Machine) {
+		c.why.alone = true
+		c.confidence = max(c.confidence, 0.5)
+	}
 	return c, true
 }
 
@@ -155,7 +164,8 @@ func (r reasons) adjust(with, without float64) float64 {
 	for _, a := range [...]struct {
 		holds bool
 		by    float64
-	}{{r.replacement, -0.05}, {r.against, -0.35}, {r.phone, -0.3}, {r.blob, -0.4}, {r.amount, -0.3}, {r.machine, -0.35}} {
+	}{{r.replacement, -0.05}, {r.against, -0.35}, {r.phone, -0.3}, {r.blob, -0.4}, {r.amount, -0.3}, {r.machine, -0.35},
+		{r.when, -0.35}, {r.postcode, -0.3}} {
 		if a.holds {
 			v += a.by
 		}
@@ -188,6 +198,9 @@ func (r reasons) String() string {
 	say(r.against, "a label for another number before it")
 	say(r.blob, "inside a token")
 	say(r.amount, "an amount")
+	say(r.alone, "nothing else stands there")
+	say(r.when, "perhaps a day and a time")
+	say(r.postcode, "perhaps a day and a postcode")
 	say(r.phone, "an international prefix before it")
 	say(r.machine, "in text made by machines")
 	say(r.mailbox, "the whole local part of an address")
