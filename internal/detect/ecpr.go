@@ -29,7 +29,11 @@ func (sc *scanner) lettered(w *window) bool {
 		w.digits[n] = last.digits[0]
 	}
 	w.digits[7], w.digits[8], w.digits[9] = s[at]-'A'+10, s[at+1]-'A'+10, s[at+2]-'0'
-	return plausible(&w.digits) && eCentury(w.digits[6]) != 0
+	if !plausible(&w.digits) || eCentury(w.digits[6]) == 0 {
+		return false
+	}
+	sc.pos, sc.n = at+3, 0 // its last digit begins no group, not even with a mark that takes no room behind it
+	return true
 }
 
 // eCentury returns the century of an e-CPR, 0 where there is none: national 1 and 7, decentral 5, 0 and 6.
