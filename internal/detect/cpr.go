@@ -111,6 +111,8 @@ func form(w *window) (with, without float64) {
 	switch w.shape {
 	case lettered:
 		return 0.7, 0.7
+	case longYear: // only with a label: dates and times are written so, too
+		return 0.45, 0.35
 	case plain:
 		if w.atSix {
 			return 0.8, 0.6

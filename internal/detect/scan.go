@@ -41,6 +41,7 @@ const (
 	dated                 // 01.01.70-5000
 	spaced                // 0 1 0 1 7 0 - 5 0 0 0
 	odd                   // anything else that is split after the sixth digit
+	longYear              // 01.01.1870-5000, 01011870-5000
 	lettered              // 0101705AB0, 010170-5AB0: an e-CPR
 )
 
@@ -224,6 +225,11 @@ func (sc *scanner) window(w *window) bool {
 	if n := sc.back(0).n; (n == 7 || n == 1) && sc.lettered(w) {
 		return true
 	}
+	return sc.ten(w) || sc.long(w)
+}
+
+// ten looks whether a window of ten digits ends with the newest group.
+func (sc *scanner) ten(w *window) bool {
 	total, cut := 0, -1
 	for k := 0; k < sc.n && k < 10; k++ {
 		total += sc.back(k).n
@@ -242,6 +248,32 @@ func (sc *scanner) window(w *window) bool {
 		return sc.fill(w, k, cut)
 	}
 	return false
+}
+
+// long looks whether a date with all digits of its year and four more digits end with the newest group. The year has to be
+// the one that the seventh digit says, or it is no birth date.
+func (sc *scanner) long(w *window) bool {
+	last, k := sc.back(0), 1
+	switch {
+	case last.n != 4 || sc.n < 2 || last.joint == byLine:
+		return false
+	case sc.back(1).n == 8:
+	case sc.n >= 4 && sc.back(1).n == 4 && sc.back(2).n == 2 && sc.back(3).n == 2 && sc.back(1).joint != byLine && sc.back(2).joint != byLine:
+		k = 3
+	default:
+		return false
+	}
+	var d [12]byte
+	at := 0
+	for i := k; i >= 0; i-- {
+		g := sc.back(i)
+		at += copy(d[at:], g.digits[:g.n])
+	}
+	*w = window{start: sc.back(k).start, end: last.end, shape: longYear, cut: last.joint, inner: sc.back(k - 1).joint, last: last.joint}
+	copy(w.digits[:4], d[:4])
+	copy(w.digits[4:], d[6:])
+	yy := int(d[6])*10 + int(d[7])
+	return plausible(&w.digits) && century(yy, d[8]) == int(d[4])*1000+int(d[5])*100
 }
 
 // weak reports whether the newest group but k is joined so weakly to the one before it that no window goes on there, unless
