@@ -105,7 +105,12 @@ func (r *reader) policy(s section, domains []string) policy.Options {
 		o.Matrix = r.matrix(s.mapping("matrix"))
 	}
 	if s.given("uninspected") {
-		o.Uninspected = r.then(s.mapping("uninspected"), "send", "hold", "return")
+		u := s.mapping("uninspected")
+		o.Uninspected = r.then(u, "send", "hold", "return")
+		if n := u.n.get("class"); n != nil && o.Uninspected.Class == class.Ordinary {
+			o.UnreadAsRead = true // written out, so it is meant
+			r.warn(n.line, "authorities.uninspected.class ordinary lets files that nobody could read leave as if nothing had been found in them: the authority must have assessed that risk itself")
+		}
 	}
 	for _, rule := range s.mappings("rules") {
 		o.Rules = append(o.Rules, r.rule(rule))

@@ -22,7 +22,7 @@ func (r *reader) config(data []byte) *Config {
 		return c
 	}
 	if root.kind == isNull {
-		r.mistake(1, "the file is empty", "", "docs/operate.md shows the smallest configuration that works")
+		r.mistake(1, "the file is empty", "", "README.md shows the smallest configuration that works, docs/config.md every setting")
 		return c
 	}
 	s := r.section(root, "")

@@ -126,7 +126,8 @@ type Options struct {
 	Domains       []string // the authority's own: recipients in them are inside; ".eksempel.example" means all below
 	Gateways      []string // secure-gateway domains, as Domains: a CPR number may be the recipient address there (DOMAIN section 6)
 	Matrix        Matrix
-	Uninspected   Then    // default: class confidential
+	Uninspected   Then    // its class, when not given: confidential, whatever else is said here
+	UnreadAsRead  bool    // Uninspected.Class Ordinary is meant: the authority has decided that what cannot be read raises nothing
 	RepairInbound bool    // clean subjects on arrival
 	Confidence    float64 // findings below it are not counted, default 0.5
 	Rules         []Rule
@@ -167,8 +168,8 @@ func complete(o Options) Options {
 	m := DefaultMatrix()
 	maps.Copy(m, o.Matrix)
 	o.Matrix = m
-	if o.Uninspected == (Then{}) {
-		o.Uninspected = Then{Class: class.Confidential}
+	if o.Uninspected.Class == class.Ordinary && !o.UnreadAsRead {
+		o.Uninspected.Class = class.Confidential // also beside an action or a level: what a person releases needs the matrix's level still
 	}
 	if o.Confidence == 0 {
 		o.Confidence = 0.5

@@ -88,7 +88,7 @@ func TestDecide(t *testing.T) {
 
 		{"inside", options(), out(inSubject), inside, Verdict{Send, c, 0, false, ruleInside, InsideRecipient, ""}},
 		{"inside, below the domain", options(), out(inText), "a@skole.eksempel.example", Verdict{Send, c, 0, false, ruleInside, InsideRecipient, ""}},
-		{"inside and unreadable", with(func(o *Options) { o.Uninspected.Action = Hold }), in(unread), inside, Verdict{Send, 0, 0, false, ruleInside, InsideRecipient, ""}},
+		{"inside and unreadable", with(func(o *Options) { o.Uninspected.Action = Hold }), in(unread), inside, Verdict{Send, c, 0, false, ruleInside, InsideRecipient, ""}},
 		{"inside, the address is a number", options(), in(), "0101705008@eksempel.example", Verdict{Send, c, 0, false, ruleInside, InsideRecipient, ""}},
 		{"arriving with a tainted subject", options(), in(inSubject), inside, Verdict{Repair, c, 0, true, ruleArrival, ReadableNumber, ""}},
 		{"the same, unchangeable", options(), fixed(in(inSubject)), inside, Verdict{Send, c, 0, false, ruleInside, InsideRecipient, ""}},
@@ -111,10 +111,15 @@ func TestDecide(t *testing.T) {
 		{"unread and a number", options(), out(unread, inText), outside, Verdict{Send, c, v, false, ruleMatrix, ClassAllows, ""}},
 		{"unread in the header", options(), out(blind), outside, Verdict{Hold, c, v, false, ruleUninspected, NotInspected, ""}},
 		{"unread in the header, inside", options(), in(blind), inside, Verdict{Send, c, 0, false, ruleInside, InsideRecipient, ""}},
-		{"unread in the header, returned", with(func(o *Options) { o.Uninspected = Then{Action: Return} }), out(blind), outside, Verdict{Return, 0, 0, false, ruleUninspected, NotInspected, ""}},
+		{"unread in the header, returned", with(func(o *Options) { o.Uninspected = Then{Action: Return} }), out(blind), outside, Verdict{Return, c, v, false, ruleUninspected, NotInspected, ""}},
 		{"unread, held", with(func(o *Options) { o.Uninspected = Then{Action: Hold, Class: s} }), out(unread, inSubject), outside, Verdict{Hold, s, v, true, ruleUninspected, NotInspected, ""}},
-		{"unread, returned", with(func(o *Options) { o.Uninspected = Then{Action: Return} }), out(unread), outside, Verdict{Return, 0, 0, false, ruleUninspected, NotInspected, ""}},
-		{"unread, level", with(func(o *Options) { o.Uninspected = Then{Level: level.Encrypted} }), out(unread), outside, Verdict{Send, 0, level.Encrypted, false, ruleMatrix, Clean, ""}},
+		{"unread, returned", with(func(o *Options) { o.Uninspected = Then{Action: Return} }), out(unread), outside, Verdict{Return, c, v, false, ruleUninspected, NotInspected, ""}},
+		{"unread, held, no class given", with(func(o *Options) { o.Uninspected = Then{Action: Hold} }), out(unread), outside, Verdict{Hold, c, v, false, ruleUninspected, NotInspected, ""}},
+		{"unread, a lower level, no class given", with(func(o *Options) { o.Uninspected = Then{Level: level.Encrypted} }), out(unread), outside, Verdict{Send, c, v, false, ruleUninspected, ClassAllows, ""}},
+		{"unread, a higher level, no class given", with(func(o *Options) { o.Uninspected = Then{Level: level.Tunnel} }), out(unread), outside, Verdict{Send, c, level.Tunnel, false, ruleUninspected, ClassAllows, ""}},
+		{"unread, ordinary by decision", with(func(o *Options) { o.UnreadAsRead = true }), out(unread), outside, Verdict{Send, 0, 0, false, ruleMatrix, Clean, ""}},
+		{"unread, ordinary by decision, held", with(func(o *Options) { o.Uninspected, o.UnreadAsRead = Then{Action: Hold}, true }), out(unread), outside, Verdict{Hold, 0, 0, false, ruleUninspected, NotInspected, ""}},
+		{"unread, ordinary by decision, level", with(func(o *Options) { o.Uninspected, o.UnreadAsRead = Then{Level: level.Encrypted}, true }), out(unread), outside, Verdict{Send, 0, level.Encrypted, false, ruleMatrix, Clean, ""}},
 
 		{"own matrix", with(func(o *Options) { o.Matrix = Matrix{c: level.Encrypted} }), out(inText), outside, Verdict{Send, c, level.Encrypted, false, ruleMatrix, ClassAllows, ""}},
 		{"own rule holds", rules(Rule{"own", When{Recipients: []string{"borger.example"}}, Then{Action: Hold}}), out(inSubject), outside, Verdict{Hold, c, v, true, "own", OwnRule, ""}},
@@ -134,7 +139,7 @@ func TestDecide(t *testing.T) {
 		{"or the place", rules(Rule{"own", When{Places: []detect.PlaceKind{detect.InHeader}}, Then{Action: Send}}), fixed(out(inSubject)), outside, Verdict{Send, c, v, false, "own", OwnRule, ""}},
 		{"kind and place of one finding", rules(Rule{"own", When{Kinds: []detect.Kind{detect.CPR}, Places: []detect.PlaceKind{detect.InAttachment}}, Then{Action: Hold}}), out(inText, unread), outside, Verdict{Send, c, v, false, ruleMatrix, ClassAllows, ""}},
 		{"sending does not open the internet to numbers", rules(Rule{"own", When{Kinds: []detect.Kind{detect.CPR}}, Then{Action: Send}}), out(inText), citizen, Verdict{Return, c, v, false, ruleAddress, NumberAddress, ""}},
-		{"own rule sends the unread", with(func(o *Options) { o.Uninspected.Action = Hold; o.Rules = []Rule{clean} }), out(unread), outside, Verdict{Send, 0, 0, false, "own", OwnRule, ""}},
+		{"own rule sends the unread", with(func(o *Options) { o.Uninspected.Action = Hold; o.Rules = []Rule{clean} }), out(unread), outside, Verdict{Send, c, v, false, "own", OwnRule, ""}},
 		{"own rule repairs on arrival", with(func(o *Options) {
 			o.RepairInbound = false
 			o.Rules = []Rule{{"own", When{Direction: Inbound}, Then{Action: Repair}}}
@@ -407,7 +412,9 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 
 func TestDescribe(t *testing.T) {
 	cases := map[string]Options{
-		"defaults": {Domains: []string{"eksempel.example"}},
+		"defaults":        {Domains: []string{"eksempel.example"}},
+		"unread-held":     with(func(o *Options) { o.Uninspected = Then{Action: Hold} }),
+		"unread-ordinary": with(func(o *Options) { o.UnreadAsRead = true }),
 		"rules": with(func(o *Options) {
 			o.Matrix = Matrix{class.Ordinary: level.Encrypted, class.Sensitive: level.Tunnel}
 			o.Uninspected = Then{Action: Hold, Class: class.Sensitive}

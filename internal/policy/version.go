@@ -13,7 +13,7 @@ import (
 
 // builtInVersion names the built-in rules of this program. Raise it in the commit that lets Decide give another verdict
 // for the same options: the ledger must be able to tell the two apart.
-const builtInVersion = "2"
+const builtInVersion = "3"
 
 // version hashes complete options in one spelling, so that two that decide alike have the same version: the order and
 // case of domains and of a rule's lists mean nothing, the order of rules does. The result holds no digit but 2–7, so that

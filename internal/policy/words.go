@@ -161,7 +161,14 @@ func describeReadable(o Options, lang string) string {
 
 func describeUninspected(o Options, lang string) string {
 	s := say(lang, "Det, der ikke kan læses, for eksempel en vedhæftet fil af ukendt slags: ", "What cannot be read, such as an attachment of an unknown kind: ")
-	return s + describeThen(o.Uninspected, lang) + "." +
+	then := describeThen(o.Uninspected, lang)
+	if o.Uninspected.Class == class.Ordinary {
+		also := say(lang, "det hæver ikke klassen, for det har myndigheden selv besluttet (class: ordinary)", "it does not raise the class, by the authority's own decision (class: ordinary)")
+		if then = joined([]string{also, then}, say(lang, ", og ", ", and ")); o.Uninspected == (Then{}) {
+			then = also
+		}
+	}
+	return s + then + "." +
 		say(lang, " Er det i brevhovedet eller et filnavn, holdes beskeden til modtagere udenfor altid tilbage.",
 			" If it is in the header or a file name, the message to recipients outside is always held.")
 }
