@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -81,6 +82,9 @@ func (w withConfig) operator() (*installation, *guard.Operator, error) {
 // start opens ledger and keys for serving. A first start makes both; a ledger without its keys is refused loudly, for
 // its open mail could be neither delivered nor returned.
 func start(c *config.Config, say io.Writer) (*installation, error) {
+	if dir := filepath.Dir(c.Store.SQLite); !isDir(dir) {
+		return nil, fmt.Errorf("the folder %s of store.sqlite does not exist: make it, owned by the user the guard runs as, mode 0700", dir)
+	}
 	_, err := os.Stat(c.Store.SQLite)
 	first := errors.Is(err, fs.ErrNotExist)
 	keys, err := spool.Load(c.Store.Keys)
@@ -102,6 +106,11 @@ func start(c *config.Config, say io.Writer) (*installation, error) {
 		return nil, err
 	}
 	return i, nil
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 // keysFact is the ledger's note of the keys its bodies may be sealed with.

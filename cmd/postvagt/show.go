@@ -18,13 +18,13 @@ import (
 // traceCmd finds messages and tells their whole story.
 type traceCmd struct {
 	withConfig
-	ID        string    `arg:"" optional:"" help:"A message's id, its first letters, or a Message-ID header."`
-	Sender    string    `help:"Messages from this address, or @domain; - reads it from standard input."`
-	Recipient string    `help:"Messages to this address, or @domain; - reads it from standard input."`
-	Since     time.Time `help:"Accepted after this time (2026-11-22T08:00:00Z)."`
-	Until     time.Time `help:"Accepted before this time."`
-	Limit     int       `default:"20" help:"At most so many, newest first."`
-	JSON      bool      `name:"json" help:"Answer in JSON: one object for an id, one a line otherwise."`
+	ID        string `arg:"" optional:"" help:"A message's id, its first letters, or a Message-ID header."`
+	Sender    string `help:"Messages from this address, or @domain; - reads it from standard input."`
+	Recipient string `help:"Messages to this address, or @domain; - reads it from standard input."`
+	Since     moment `help:"Accepted after this time: 2026-11-22, 2026-11-22T08:00:00Z, or 3h for so long ago."`
+	Until     moment `help:"Accepted before this time."`
+	Limit     int    `default:"20" help:"At most so many, newest first."`
+	JSON      bool   `name:"json" help:"Answer in JSON: one object for an id, one a line otherwise."`
 }
 
 func (c traceCmd) Run(s streams) error {
@@ -66,7 +66,7 @@ func (c traceCmd) Run(s streams) error {
 
 // find returns what the flags name; nothing found is an error that says so.
 func (c traceCmd) find(ctx context.Context, i *installation) ([]ledger.MessageID, error) {
-	q := ledger.Query{Sender: c.Sender, Recipient: c.Recipient, Since: c.Since, Until: c.Until, Limit: c.Limit}
+	q := ledger.Query{Sender: c.Sender, Recipient: c.Recipient, Since: c.Since.Time, Until: c.Until.Time, Limit: c.Limit}
 	switch {
 	case strings.ContainsAny(c.ID, "@<"):
 		q.HeaderID = c.ID
@@ -276,7 +276,26 @@ func clock(t time.Time) string {
 	if t.IsZero() {
 		return "-"
 	}
-	return t.Local().Format("2006-01-02 15:04:05")
+	return t.Local().Format("2006-01-02 15:04:05 MST")
+}
+
+// moment is a time on the command line.
+type moment struct{ time.Time }
+
+// UnmarshalText reads a time, a date (midnight, local time) or how long ago.
+func (m *moment) UnmarshalText(b []byte) (err error) {
+	s := string(b)
+	if d, err := time.ParseDuration(s); err == nil {
+		m.Time = time.Now().Add(-d)
+		return nil
+	}
+	if m.Time, err = time.ParseInLocation(time.DateOnly, s, time.Local); err == nil {
+		return nil
+	}
+	if m.Time, err = time.Parse(time.RFC3339, s); err != nil {
+		return fmt.Errorf("%q is no time: write 2026-11-22, 2026-11-22T08:00:00Z, or 3h for so long ago", s)
+	}
+	return nil
 }
 
 type queueCmd struct {
@@ -312,6 +331,7 @@ type listed struct {
 	Reason    policy.Reason     `json:"reason"`
 	Level     level.Level       `json:"level_required"`
 	Attempts  int               `json:"attempts"`
+	Last      string            `json:"last_outcome,omitempty"`
 	Due       *time.Time        `json:"due,omitempty"`
 	Deadline  *time.Time        `json:"deadline,omitempty"`
 	Since     time.Time         `json:"accepted_at"`
@@ -347,6 +367,8 @@ func (w withConfig) list(s streams, asJSON bool, limit int, states []ledger.Stat
 		switch {
 		case r.Alarm:
 			why = "ALARM: nobody could be told"
+		case r.Last != "":
+			why = r.Last
 		case r.Kind == ledger.Notice:
 			why = "notice"
 		}
@@ -372,7 +394,7 @@ func (i *installation) open(ctx context.Context, states []ledger.State, limit in
 				continue
 			}
 			r := listed{Message: id, Delivery: d.ID, Kind: story.Message.Kind, State: d.State, Sender: story.Message.Sender.Shown, Recipient: d.Recipient.Shown,
-				Owner: d.Owner, Reason: d.Verdict.Reason, Level: d.Verdict.Level, Attempts: d.Attempts, Deadline: given(d.Deadline), Since: story.Message.AcceptedAt}
+				Owner: d.Owner, Reason: d.Verdict.Reason, Level: d.Verdict.Level, Attempts: d.Attempts, Last: lastOutcome(story, d.ID), Deadline: given(d.Deadline), Since: story.Message.AcceptedAt}
 			if d.State == ledger.Queued {
 				r.Due = given(d.Due)
 			}
@@ -384,6 +406,26 @@ func (i *installation) open(ctx context.Context, states []ledger.State, limit in
 		}
 	}
 	return append(alarms, rows...), nil
+}
+
+// lastOutcome is how the newest attempt for a delivery ended, short enough for a list.
+func lastOutcome(s ledger.Story, id ledger.DeliveryID) (last string) {
+	for _, a := range s.Attempts {
+		if a.Delivery != id {
+			continue
+		}
+		last = a.Outcome
+		if a.Code != 0 {
+			last += fmt.Sprintf(" %d", a.Code)
+		}
+		if a.Text != "" {
+			last += " " + a.Text
+		}
+	}
+	if r := []rune(last); len(r) > 70 {
+		last = string(r[:69]) + "…"
+	}
+	return last
 }
 
 func orDash(s string) string {

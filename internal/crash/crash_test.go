@@ -297,7 +297,7 @@ func (s *scene) drain(t *testing.T) {
 	}
 	defer store.Close()
 	var sums ledger.Sums
-	for range 1200 {
+	for range 2400 {
 		if sums, err = store.Sums(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -306,7 +306,15 @@ func (s *scene) drain(t *testing.T) {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	t.Fatalf("still open after a minute: %+v", sums)
+	ids, err := store.Find(t.Context(), ledger.Query{States: []ledger.State{ledger.Queued, ledger.Held, ledger.Returning}, Limit: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range ids {
+		story, err := store.Story(t.Context(), id)
+		t.Logf("open: %+v\nattempts %+v\nevents %+v (%v)", story.Deliveries, story.Attempts, story.Events, err)
+	}
+	t.Fatalf("still open after two minutes: %+v", sums)
 }
 
 // check holds what was promised against what arrived.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -36,7 +37,8 @@ func (in intake) Authenticate(ctx context.Context, c *smtpin.Client, user, passw
 }
 
 // Mail checks that an authenticated user may send as this sender, and that nobody sends too fast.
-func (in intake) Mail(ctx context.Context, c *smtpin.Client, sender mail.Address) *smtpin.Reply {
+func (in intake) Mail(ctx context.Context, c *smtpin.Client, sender mail.Address) (reply *smtpin.Reply) {
+	defer func() { in.said(c, sender, "", reply) }()
 	if who := in.counted(c); who != "" && !in.rates.allow(who, in.cfg.Limits.Rate) {
 		return &smtpin.Reply{Code: 450, Enhanced: "4.7.1", Text: "Too many messages in a minute. Please send this one again later."}
 	}
@@ -44,6 +46,16 @@ func (in intake) Mail(ctx context.Context, c *smtpin.Client, sender mail.Address
 		return nil
 	}
 	return &smtpin.Reply{Code: 553, Enhanced: "5.7.1", Text: "You may not send as this address. Ask your mail administrator."}
+}
+
+// said logs and counts a refusal: what was refused in the conversation stands nowhere else, and somebody will ask for it.
+func (in intake) said(c *smtpin.Client, sender, to mail.Address, r *smtpin.Reply) {
+	if r == nil || r.Code/100 == 2 {
+		return
+	}
+	in.metrics.refused.WithLabelValues(strconv.Itoa(r.Code), r.Enhanced).Inc()
+	in.log.Info("refused", "client", c.IP, "listener", in.listener, "sender", detect.Mask(string(sender)), "recipient", detect.Mask(string(to)),
+		"code", r.Code, "enhanced", r.Enhanced, "text", r.Text, "err", r.Err)
 }
 
 func (in intake) maySendAs(user string, sender mail.Address) bool {
@@ -62,7 +74,8 @@ func (in intake) maySendAs(user string, sender mail.Address) bool {
 
 // Rcpt refuses in the conversation what can be refused there: relaying for strangers, a second authority in one inbound
 // message.
-func (in intake) Rcpt(ctx context.Context, e *smtpin.Envelope, r smtpin.Recipient) *smtpin.Reply {
+func (in intake) Rcpt(ctx context.Context, e *smtpin.Envelope, r smtpin.Recipient) (reply *smtpin.Reply) {
+	defer func() { in.said(e.Client, e.Sender, r.Address, reply) }()
 	own := in.cfg.AuthorityOf(r.Address.Domain())
 	if own == nil && in.trust(e.Client, e.Sender) == distrusted {
 		return &smtpin.Reply{Code: 550, Enhanced: "5.7.1", Text: "This server does not relay mail from your address to that domain."}
@@ -83,7 +96,8 @@ func (in intake) Rcpt(ctx context.Context, e *smtpin.Envelope, r smtpin.Recipien
 }
 
 // Data is the accept step: inspect, decide, queue. A nil error text means custody has passed (law 1).
-func (in intake) Data(ctx context.Context, e *smtpin.Envelope, data []byte) *smtpin.Reply {
+func (in intake) Data(ctx context.Context, e *smtpin.Envelope, data []byte) (reply *smtpin.Reply) {
+	defer func() { in.said(e.Client, e.Sender, "", reply) }()
 	started := now()
 	in2, reply := in.read(e, data)
 	if reply != nil {
@@ -277,6 +291,7 @@ func (in intake) commit(ctx context.Context, a ledger.Acceptance, h hot) error {
 		var again error
 		if work, again = in.store.Accept(ctx, a); again != nil {
 			seats.free()
+			in.dispatch.doubt()
 			return errors.Join(err, again)
 		}
 	}

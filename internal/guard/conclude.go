@@ -256,7 +256,10 @@ func (t trial) words() string {
 			s += " " + r.Enhanced
 		}
 	}
-	if r.Text != "" {
+	switch {
+	case r.Text != "" && r.Code == 0:
+		s += ": " + r.Text
+	case r.Text != "":
 		s += " " + r.Text
 	}
 	return s

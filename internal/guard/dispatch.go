@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -21,7 +22,7 @@ const (
 	lookTime   = 5 * time.Second  // how long work queued by another process may go unseen, and a watch time that has passed
 	hotBytes   = 48 << 20         // bodies handed from accept to the first attempt in memory
 	queueDepth = 4                // attempts waiting in memory per attempt under way in a lane
-	scoutTime  = time.Minute      // between tries towards a hop that cannot be reached
+	scoutTime  = 20 * time.Second // between tries towards a hop that cannot be reached
 )
 
 // dispatcher is the deliver step's engine: it claims due deliveries lane by lane and runs attempts, at most
@@ -38,6 +39,8 @@ type dispatcher struct {
 	lanes    map[string]*lane
 	hot      int64
 	stopping bool
+	held     map[ledger.DeliveryID]bool // leased by us and in hand: from the claim to the recorded result
+	unsure   time.Time                  // a commit that may have leased something was reported failed then; zero: none
 }
 
 // lane is what is known of a next hop, under dispatcher.mu except gate.
@@ -50,7 +53,7 @@ type lane struct {
 }
 
 func newDispatcher(g *Guard) *dispatcher {
-	d := &dispatcher{g: g, woken: make(chan struct{}, 1), lanes: map[string]*lane{}}
+	d := &dispatcher{g: g, woken: make(chan struct{}, 1), lanes: map[string]*lane{}, held: map[ledger.DeliveryID]bool{}}
 	d.attempts, d.cut = context.WithCancel(context.Background())
 	return d
 }
@@ -85,6 +88,9 @@ func (d *dispatcher) run(ctx context.Context) {
 // round claims once in every lane with due work and room. It returns when to look again at the latest.
 func (d *dispatcher) round(ctx context.Context) (next time.Time, err error) {
 	next = now().Add(d.g.look)
+	if err := d.settleDoubt(ctx); err != nil {
+		return next, err
+	}
 	due, err := d.g.store.Lanes(ctx)
 	if err != nil {
 		return next, err
@@ -140,6 +146,7 @@ func (d *dispatcher) lane(name string) *lane {
 func (d *dispatcher) claim(ctx context.Context, name string, room int) error {
 	work, err := d.g.store.Claim(ctx, now(), ledger.Claim{Node: d.g.node, Lane: name, Max: room, Lease: d.g.lease})
 	if err != nil {
+		d.doubt()
 		return err
 	}
 	d.mu.Lock()
@@ -152,7 +159,54 @@ func (d *dispatcher) claim(ctx context.Context, name string, room int) error {
 	for _, c := range work {
 		l.seats++
 		d.running.Add(1)
+		d.hold(c, true)
 		go d.attempt(l, c, job{})
+	}
+	return nil
+}
+
+// hold notes that work is in our hands, or no longer; d.mu is held.
+func (d *dispatcher) hold(c ledger.Claimed, in bool) {
+	for _, each := range c.Deliveries {
+		if in {
+			d.held[each.ID] = true
+			continue
+		}
+		delete(d.held, each.ID)
+	}
+}
+
+// doubt says that a commit which was reported failed may have leased something to us that we do not know of.
+func (d *dispatcher) doubt() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.unsure = now()
+}
+
+// doubtTime is how long work may be on its way from a commit to our hands.
+const doubtTime = 20 * time.Second
+
+// settleDoubt frees what such a commit leased, once everything that was on its way then must have arrived.
+func (d *dispatcher) settleDoubt(ctx context.Context) error {
+	d.mu.Lock()
+	since := d.unsure
+	if since.IsZero() || now().Before(since.Add(doubtTime)) {
+		d.mu.Unlock()
+		return nil
+	}
+	held := slices.Collect(maps.Keys(d.held))
+	d.mu.Unlock()
+	n, err := d.g.store.Unclaim(ctx, now(), d.g.node, since, held)
+	if err != nil {
+		return err
+	}
+	if n > 0 {
+		d.g.log.Warn("deliveries were leased by a commit that was reported failed; they are free again", "deliveries", n)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.unsure.Equal(since) {
+		d.unsure = time.Time{}
 	}
 	return nil
 }
@@ -248,6 +302,7 @@ func (s *seats) start(work []ledger.Claimed) {
 	for _, c := range work {
 		l := s.d.lane(c.Deliveries[0].Lane)
 		s.lanes[c.Deliveries[0].Lane]--
+		s.d.hold(c, true)
 		go s.d.attempt(l, c, job{head: s.h.head, body: s.h.bodies[c.Deliveries[0].Body], done: done})
 	}
 	s.giveBack() // fewer jobs than seats
@@ -272,6 +327,7 @@ func (d *dispatcher) attempt(l *lane, c ledger.Claimed, j job) {
 		j.done()
 	}
 	d.mu.Lock()
+	d.hold(c, false)
 	l.seats--
 	again := l.backlog || contact == touched && l.fails > 0
 	switch contact {
@@ -361,7 +417,7 @@ func (d *dispatcher) try(c ledger.Claimed, j job) (heard contact) {
 	d.g.record(c, d.g.conclude(context.WithoutCancel(d.attempts), c, receipt, results, started))
 	d.g.metrics.attempted(c, receipt, results)
 	for i, r := range results {
-		log.Info("attempted", "delivery", c.Deliveries[i].ID, "outcome", r.Outcome, "code", r.Code, "hop", receipt.Hop, "level", receipt.Level, "took", receipt.Took)
+		log.Info("attempted", "delivery", c.Deliveries[i].ID, "outcome", r.Outcome, "code", r.Code, "text", r.Text, "hop", receipt.Hop, "level", receipt.Level, "took", receipt.Took)
 		if r.Reached {
 			heard = touched
 		}

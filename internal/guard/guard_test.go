@@ -152,7 +152,7 @@ func TestHopComesBack(t *testing.T) {
 			ids = append(ids, string(id))
 		}
 		s.pass(2 * time.Hour)
-		if n := len(s.hop.tries); n > 400 {
+		if n := len(s.hop.tries); n > 600 {
 			t.Errorf("%d tries towards a hop that is away", n)
 		}
 		s.hop.set(nil)

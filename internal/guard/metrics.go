@@ -22,6 +22,7 @@ type metrics struct {
 	verdicts   *prometheus.CounterVec
 	findings   *prometheus.CounterVec
 	attempts   *prometheus.CounterVec
+	refused    *prometheus.CounterVec
 	acceptTime prometheus.Histogram
 }
 
@@ -31,9 +32,10 @@ func newMetrics(r *prometheus.Registry, g *Guard) *metrics {
 		verdicts:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "postvagt_verdicts_total", Help: "Verdicts given, by action and reason."}, []string{"action", "reason"}),
 		findings:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "postvagt_findings_total", Help: "Findings in accepted messages, by kind and place."}, []string{"kind", "place"}),
 		attempts:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "postvagt_attempts_total", Help: "Attempts per recipient, by kind of message, outcome and level reached."}, []string{"kind", "outcome", "level"}),
+		refused:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "postvagt_refused_total", Help: "Commands and messages refused in the conversation, by reply."}, []string{"code", "enhanced"}),
 		acceptTime: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "postvagt_accept_seconds", Help: "From the end of data to the reply: inspect, decide, store.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14)}),
 	}
-	r.MustRegister(m.messages, m.verdicts, m.findings, m.attempts, m.acceptTime, sumsCollector{g})
+	r.MustRegister(m.messages, m.verdicts, m.findings, m.attempts, m.refused, m.acceptTime, sumsCollector{g})
 	return m
 }
 

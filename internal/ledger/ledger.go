@@ -307,6 +307,9 @@ type Store interface {
 	// Recover takes back what this node had leased when it ended: each such delivery is marked Possibly, its attempt ended as
 	// "cut off", and it is due at once. Call it before the first Claim.
 	Recover(ctx context.Context, now time.Time, node string) (cutOff int, err error)
+	// Unclaim frees what this node leased until since and does not hold: a claim whose commit happened and was reported failed.
+	// No attempt began, so nothing is marked. Its cost grows with the queue.
+	Unclaim(ctx context.Context, now time.Time, node string, since time.Time, held []DeliveryID) (freed int, err error)
 
 	Find(ctx context.Context, q Query) ([]MessageID, error) // newest first
 	Story(ctx context.Context, id MessageID) (Story, error)

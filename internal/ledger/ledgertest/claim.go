@@ -282,3 +282,31 @@ func testWatch(t *testing.T, open Open) {
 		t.Errorf("after the watch moved on: %v", got)
 	}
 }
+
+// A claim that happened and was reported failed is freed, unmarked; what is in hand, and what came later, stays.
+func testUnclaim(t *testing.T, open Open) {
+	s := must(t, open)
+	a, b := mail(1), mail(1)
+	accept(t, s, a)
+	accept(t, s, b)
+	at := a.Message.AcceptedAt.Add(time.Minute)
+	work, err := s.Claim(t.Context(), at, ledger.Claim{Node: "n1", Lane: a.Deliveries[0].Lane, Max: 10, Lease: time.Hour})
+	if err != nil || len(work) != 2 {
+		t.Fatalf("claimed %v, %v", work, err)
+	}
+	inHand := []ledger.DeliveryID{work[0].Deliveries[0].ID}
+	if n, err := s.Unclaim(t.Context(), at.Add(time.Minute), "n1", at.Add(-time.Second), inHand); n != 0 || err != nil {
+		t.Errorf("what was leased later is freed: %d, %v", n, err)
+	}
+	if n, err := s.Unclaim(t.Context(), at.Add(time.Minute), "n2", at, nil); n != 0 || err != nil {
+		t.Errorf("another node's lease is freed: %d, %v", n, err)
+	}
+	if n, err := s.Unclaim(t.Context(), at.Add(time.Minute), "n1", at, inHand); n != 1 || err != nil {
+		t.Errorf("freed %d, %v, want 1", n, err)
+	}
+	again, err := s.Claim(t.Context(), at.Add(time.Minute), ledger.Claim{Node: "n1", Lane: a.Deliveries[0].Lane, Max: 10, Lease: time.Hour})
+	if err != nil || len(again) != 1 || again[0].Message.ID != work[1].Message.ID || again[0].Deliveries[0].Possibly || again[0].Deliveries[0].Attempts != 1 {
+		t.Errorf("claimed again: %+v, %v", again, err)
+	}
+	CheckLaws(t, s)
+}

@@ -36,6 +36,7 @@ func Exercise(t *testing.T, fresh func(t *testing.T) Open) {
 		{"claim order and limits", testClaimLimits},
 		{"lease runs out", testLeaseRunsOut},
 		{"recover", testRecover},
+		{"unclaim", testUnclaim},
 		{"every step", testEveryStep},
 		{"final stays final", testFinalStays},
 		{"fences", testFences},

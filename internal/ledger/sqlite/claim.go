@@ -126,6 +126,36 @@ func (s *Store) Recover(ctx context.Context, now time.Time, node string) (int, e
 	return n, nil
 }
 
+// Unclaim frees what this node leased until since and does not hold.
+func (s *Store) Unclaim(ctx context.Context, now time.Time, node string, since time.Time, held []ledger.DeliveryID) (int, error) {
+	holds := map[ledger.DeliveryID]bool{}
+	for _, id := range held {
+		holds[id] = true
+	}
+	n := 0
+	err := s.do(ctx, 4096, func(t *tx) error {
+		n = 0
+		rows, err := t.deliveries(ctx, "SELECT "+deliveryColumns+" FROM delivery AS d WHERE d.state = 'queued' AND d.node = ? AND d.started <= ?", node, micros(since))
+		if err != nil {
+			return err
+		}
+		for _, d := range rows {
+			if holds[d.ID] {
+				continue
+			}
+			if _, err := t.exec("UPDATE delivery SET node = '', started = NULL, attempts = attempts - 1, due = ? WHERE no = ?", micros(now), int64(d.ID)); err != nil {
+				return err
+			}
+			n++
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("unclaim: %w", err)
+	}
+	return n, nil
+}
+
 // lanesQuery jumps from lane to lane through the index delivery_queue.
 const lanesQuery = `WITH RECURSIVE lane (name) AS (
 		SELECT min(lane) FROM delivery WHERE state = 'queued'
