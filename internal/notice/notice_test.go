@@ -11,6 +11,7 @@ import (
 	netmail "net/mail"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -83,11 +84,35 @@ func samples() map[string]Notice {
 	n := sample(ledger.TellDelivered)
 	n.About[0].Reached = level.Verified
 	all["delivered"] = n
+	unread(all)
 	repaired(all)
 	inbound(all)
 	ladder(all)
 	mixed(all)
 	return all
+}
+
+// unread is what could not be read: as if confidential on too weak a channel, or held, for one reason or another.
+func unread(all map[string]Notice) {
+	pdf := []Place{{Place: detect.Place{Kind: detect.InAttachment, Name: "skema.pdf"}, Kind: detect.Uninspected, Why: "attachment content is not read yet: application/pdf"}}
+	for _, k := range []ledger.TellKind{ledger.TellReturned, ledger.TellDelayed} {
+		n := failed(k, LevelTooLow)
+		n.About[0].Reached = level.Cleartext
+		all[string(k)+"-level-too-low-cleartext"] = n
+		n = failed(k, LevelTooLow)
+		n.About[0].Verdict, n.About[0].Places = verdict(policy.Send, policy.ClassAllows, "uninspected"), pdf
+		all[string(k)+"-level-too-low-unread"] = n
+		n.About = slices.Clone(n.About)
+		n.About[0].Places = append(subjectPlace(), pdf...) // a number too: then it does hold confidential information
+		n.About[0].Verdict = verdict(policy.Hold, policy.NotInspected, "uninspected")
+		all[string(k)+"-level-too-low-unread-and-number"] = n
+	}
+	n := held(policy.NotInspected)
+	n.About[0].Places = pdf
+	all["held-not-inspected-pdf"] = n
+	n = held(policy.NotInspected)
+	n.About[0].Places = append(n.About[0].Places, pdf...)
+	all["held-not-inspected-several"] = n
 }
 
 func failed(k ledger.TellKind, p Problem) Notice {

@@ -8,6 +8,7 @@ import (
 	_ "time/tzdata" // notices tell Danish time on machines that have no zone files
 
 	"postvagt/internal/class"
+	"postvagt/internal/detect"
 	"postvagt/internal/ledger"
 	"postvagt/internal/level"
 	"postvagt/internal/policy"
@@ -44,6 +45,8 @@ type group struct {
 	Class      string   // "fortrolige"
 	Required   string   // level in words; "" none
 	Reached    string   // level in words, as "reached" puts it
+	AsIf       bool     // Class is not what was found, but what is assumed of what could not be read
+	Unread     string   // what kept it from being read: "locked", "kind" (of file), "" something else or several
 	Places     []string // "emnet: 010170-••••"
 	Remote     string
 	Said       string // "550 5.1.1 …"
@@ -155,6 +158,7 @@ func newGroup(n Notice, s Subject, w *wording) (group, error) {
 	g := group{
 		Recipients: []string{s.Recipient}, Problem: s.Problem, Reason: v.Reason, Rule: v.Rule, Verdict: policy.Explain(v, w.lang),
 		Class: policy.ClassWords(max(s.Class, v.Class), w.lang), Remote: s.Remote, Possibly: s.Possibly,
+		AsIf: s.assumed(), Unread: s.unread(),
 	}
 	if at := strings.LastIndexByte(s.Recipient, '@'); at >= 0 {
 		g.Domain = s.Recipient[at+1:]
@@ -233,6 +237,37 @@ func byPolicy(s Subject) bool { return s.Problem == ByPolicy || s.Problem == "" 
 // broken tells what is held because it failed on its way from what the policy held.
 func (s Subject) broken() bool {
 	return s.Verdict.Action == policy.Send || s.Verdict.Action == policy.Repair
+}
+
+// assumed reports whether the class stands for what could not be read alone: nothing else was found.
+func (s Subject) assumed() bool {
+	if s.Verdict.Rule != string(detect.Uninspected) && s.Verdict.Reason != policy.NotInspected {
+		return false
+	}
+	return !slices.ContainsFunc(s.Places, func(p Place) bool { return p.Kind != detect.Uninspected })
+}
+
+// unread says in one word why something could not be read, from the reasons package extract gives; "" when there are
+// several, for then no single advice is right.
+func (s Subject) unread() string {
+	why := ""
+	for _, p := range s.Places {
+		if p.Kind != detect.Uninspected {
+			continue
+		}
+		this := ""
+		switch {
+		case strings.HasPrefix(p.Why, "encrypted"):
+			this = "locked"
+		case strings.Contains(p.Why, "not read yet"):
+			this = "kind"
+		}
+		if this == "" || why != "" && why != this {
+			return ""
+		}
+		why = this
+	}
+	return why
 }
 
 // causes lists the templates that may say why (or what to do), the most fitting first.
