@@ -2,6 +2,7 @@ package config
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -72,5 +73,25 @@ func TestMinimal(t *testing.T) {
 	}
 	if got := c.RouteOf("nabo.example").SmartHost; got != "127.0.0.1:12025" {
 		t.Errorf("another domain goes to %s", got)
+	}
+}
+
+// A class of ordinary must be written out: nothing else that is said of the unread takes its protection away.
+func TestUnreadAsRead(t *testing.T) {
+	for said, want := range map[string]bool{
+		"":                                             false,
+		"uninspected: {action: hold}":                  false,
+		"uninspected: {level: encrypted}":              false,
+		"uninspected: {class: confidential}":           false,
+		"uninspected: {class: ordinary}":               true,
+		"uninspected: {class: ordinary, action: hold}": true,
+	} {
+		c, err := Parse("postvagt.yaml", []byte(strings.Replace(minimal, "    safety_net:", "    "+said+"\n    safety_net:", 1)))
+		if err != nil {
+			t.Fatalf("%s: %v", said, err)
+		}
+		if got := c.Authorities[0].Policy.UnreadAsRead; got != want {
+			t.Errorf("%q: got %v, want %v", said, got, want)
+		}
 	}
 }

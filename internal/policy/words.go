@@ -160,7 +160,7 @@ func describeReadable(o Options, lang string) string {
 }
 
 func describeUninspected(o Options, lang string) string {
-	s := say(lang, "Det, der ikke kan læses, for eksempel en vedhæftet fil af ukendt slags: ", "What cannot be read, such as an attachment of an unknown kind: ")
+	s := say(lang, "Det, der ikke kan læses, for eksempel en vedhæftet PDF-fil, et Word-dokument eller et billede: ", "What cannot be read, such as an attached PDF file, a Word document or a picture: ")
 	then := describeThen(o.Uninspected, lang)
 	if o.Uninspected.Class == class.Ordinary {
 		also := say(lang, "det hæver ikke klassen, for det har myndigheden selv besluttet (class: ordinary)", "it does not raise the class, by the authority's own decision (class: ordinary)")
@@ -168,9 +168,15 @@ func describeUninspected(o Options, lang string) string {
 			then = also
 		}
 	}
-	return s + then + "." +
+	s += then + "." +
 		say(lang, " Er det i brevhovedet eller et filnavn, holdes beskeden til modtagere udenfor altid tilbage.",
 			" If it is in the header or a file name, the message to recipients outside is always held.")
+	need := max(o.Matrix[o.Uninspected.Class], o.Uninspected.Level)
+	if o.Uninspected.Class == class.Ordinary || o.Uninspected.Action == Return || need <= level.Encrypted {
+		return s
+	}
+	return s + say(lang, " Beskeder med sådanne filer skal altså have en rute, der når "+need.String()+", ellers kommer de tilbage. Det kan myndigheden ændre efter en risikovurdering (uninspected: {class: ordinary}).",
+		" So messages with such files need a route that reaches "+need.String()+", or they come back. The authority may change that after a risk assessment (uninspected: {class: ordinary}).")
 }
 
 func describeThen(t Then, lang string) string {

@@ -101,7 +101,7 @@ func parse(path string, data []byte) ([]key, error) {
 		return nil, fmt.Errorf("%s:%d: %w", path, n+1, err)
 	}
 	if len(keys) == 0 {
-		return nil, fmt.Errorf("%s: the file holds no key: make one with postvagt keys, or bring back the right file from its copy", path)
+		return nil, fmt.Errorf("%s: the file holds no key: bring back the right file from its copy; only if that is lost for good, move this one aside and make a new one with postvagt keys make (what waits now stays sealed)", path)
 	}
 	return keys, nil
 }
