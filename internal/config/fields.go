@@ -186,7 +186,7 @@ var fields = []field{
 	{Path: "limits.message", Type: "size", Default: "50MiB", Doc: "The largest message"},
 	{Path: "limits.recipients", Type: "number", Default: "1000", Sample: "1000", Doc: "Recipients of one message"},
 	{Path: "limits.connections", Type: "number", Default: "500", Sample: "500", Doc: "Connections at a time"},
-	{Path: "limits.connections_per_ip", Type: "number", Default: "100", Doc: "Connections at a time from one address"},
+	{Path: "limits.connections_per_ip", Type: "number", Default: "100", Doc: "Connections at a time from one address that is not trusted"},
 	{Path: "limits.rate", Type: "number", Default: "600", Doc: "Messages a minute from one address that is not trusted, and from one submitting user; more are told to come back later (450). 0: no limit"},
 	{Path: "limits.hops", Type: "number", Default: "100", Doc: "Received fields before a message counts as going round in a loop (RFC 5321, section 6.3)"},
 	{Path: "limits.memory", Type: "size", Default: "64MiB", Sample: "64MiB", Doc: "Bytes of messages being received at a time; others wait. At least the largest message"},

@@ -175,7 +175,7 @@ func (g *Guard) smtpOptions(name string) smtpin.Options {
 	l := g.cfg.Limits
 	return smtpin.Options{Name: name, Host: g.cfg.Host, TLS: g.tls.config(), ImplicitTLS: name == "smtps",
 		Auth: name != "smtp", AuthRequired: name != "smtp", MaxSize: l.MessageBytes, MaxRecipients: l.Recipients,
-		MaxConns: l.Connections, MaxConnsPerIP: l.ConnectionsPerIP, MemoryBytes: l.MemoryBytes, Log: g.log}
+		MaxConns: l.Connections, MaxConnsPerIP: l.ConnectionsPerIP, Unlimited: g.inTrustedNetwork, MemoryBytes: l.MemoryBytes, Log: g.log}
 }
 
 // seal extends the hash chain within a second of every event of ours (DESIGN section 5); a command beside the guard seals

@@ -153,7 +153,10 @@ func (s *Server) enter(ip netip.Addr) bool {
 	key := network(ip)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.total >= s.o.MaxConns || (key.IsValid() && s.perIP[key] >= s.o.MaxConnsPerIP) {
+	if s.total >= s.o.MaxConns {
+		return false
+	}
+	if counted := key.IsValid() && (s.o.Unlimited == nil || !s.o.Unlimited(ip)); counted && s.perIP[key] >= s.o.MaxConnsPerIP {
 		return false
 	}
 	s.total++

@@ -90,15 +90,16 @@ type Options struct {
 	Host            string      // our name in greeting and EHLO
 	TLS             *tls.Config // nil: no STARTTLS
 	ImplicitTLS     bool
-	Auth            bool          // offer AUTH PLAIN and LOGIN, over TLS only
-	AuthRequired    bool          // refuse MAIL without it (RFC 6409)
-	MaxSize         int64         // bytes, default 50 MiB; announced as SIZE
-	MaxRecipients   int           // default 1,000; more are 452 4.5.3
-	MaxConns        int           // default 500; more are 421 4.7.0
-	MaxConnsPerIP   int           // default 100
-	MaxErrors       int           // bad commands before 421, default 20
-	MemoryBytes     int64         // message bytes in flight over all connections, default 64 MiB, at least one MaxSize; more wait 10 s, then 452 4.3.1
-	ReadTimeout     time.Duration // per line or chunk, default 5 min
-	MaxTransactions int           // per connection, default 1,000
+	Auth            bool                  // offer AUTH PLAIN and LOGIN, over TLS only
+	AuthRequired    bool                  // refuse MAIL without it (RFC 6409)
+	MaxSize         int64                 // bytes, default 50 MiB; announced as SIZE
+	MaxRecipients   int                   // default 1,000; more are 452 4.5.3
+	MaxConns        int                   // default 500; more are 421 4.7.0
+	MaxConnsPerIP   int                   // default 100
+	Unlimited       func(netip.Addr) bool // clients that MaxConnsPerIP does not count; nil: none
+	MaxErrors       int                   // bad commands before 421, default 20
+	MemoryBytes     int64                 // message bytes in flight over all connections, default 64 MiB, at least one MaxSize; more wait 10 s, then 452 4.3.1
+	ReadTimeout     time.Duration         // per line or chunk, default 5 min
+	MaxTransactions int                   // per connection, default 1,000
 	Log             *slog.Logger
 }

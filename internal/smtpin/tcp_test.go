@@ -367,3 +367,23 @@ func TestStopInHandshake(t *testing.T) {
 		ours.Close()
 	})
 }
+
+// The authority's own server is not held to the limit of one address.
+func TestUnlimited(t *testing.T) {
+	s := New(&open{}, Options{Host: "mx.eksempel.example", MaxConnsPerIP: 1, Unlimited: netip.Addr.IsLoopback})
+	ctx, cancel := context.WithCancel(t.Context())
+	l := listen(t)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := s.Serve(ctx, l, time.Minute); err != nil {
+			t.Error(err)
+		}
+	})
+	defer wg.Wait()
+	defer cancel()
+	for n := range 5 {
+		if _, line := hello(t, l); !strings.HasPrefix(line, "220 ") {
+			t.Fatalf("connection %d: %q", n, line)
+		}
+	}
+}
