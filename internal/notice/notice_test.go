@@ -66,6 +66,9 @@ func samples() map[string]Notice {
 		if r == policy.NumberAddress {
 			n.About[0].Recipient, n.About[0].ORcpt = "010170••••@borger.example", ""
 		}
+		if r == policy.NotInspected {
+			n.About[0].Places = held(r).About[0].Places
+		}
 		all["returned-by-policy-"+string(r)] = n
 	}
 	for _, r := range []policy.Reason{policy.CannotRepair, policy.NumberAddress, policy.NotInspected, policy.OwnRule, policy.Loop} {
