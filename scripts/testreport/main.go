@@ -1,5 +1,6 @@
 // Command testreport reads the output of go test -json: it prints what failed with its output, each package's time, and
-// fails when a test was skipped, for what is skipped is not known to work.
+// fails when a test was skipped, for what is skipped is not known to work. Only tests over other projects' messages may be
+// skipped, where POSTVAGT_CORPORA names no folder of them: the same laws are tested on fixtures of our own.
 package main
 
 import (
@@ -57,11 +58,15 @@ func main() {
 			fmt.Print(b.String())
 		}
 	}
+	bad := len(failed)
 	for _, key := range skipped {
 		fmt.Printf("SKIP  %s: %s", key, output[key])
+		if os.Getenv("POSTVAGT_CORPORA") != "" || !strings.Contains(output[key].String(), "POSTVAGT_CORPORA is not set") {
+			bad++
+		}
 	}
-	if len(failed)+len(skipped) > 0 {
-		fmt.Printf("\n%d failed, %d skipped\n", len(failed), len(skipped))
+	fmt.Printf("\n%d failed, %d skipped\n", len(failed), len(skipped))
+	if bad > 0 {
 		os.Exit(1)
 	}
 }
