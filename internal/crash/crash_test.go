@@ -81,7 +81,7 @@ const loaders = 6
 func newScene(t *testing.T, dir string) *scene {
 	t.Helper()
 	s := &scene{dir: dir, accepted: map[string]string{}, sink: &sink{copies: map[string]int{}}, loadStop: func() {}}
-	s.binary = filepath.Join(s.dir, "postvagt")
+	s.binary = filepath.Join(t.TempDir(), "postvagt") // not in dir: that may be a small disk
 	if out, err := exec.Command("go", "build", "-o", s.binary, "postvagt/cmd/postvagt").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
