@@ -39,8 +39,8 @@ type dispatcher struct {
 	lanes    map[string]*lane
 	hot      int64
 	stopping bool
-	held     map[ledger.DeliveryID]bool // leased by us and in hand: from the claim to the recorded result
-	unsure   time.Time                  // a commit that may have leased something was reported failed then; zero: none
+	held     map[ledger.DeliveryID]int // leased by us and in hand, from the claim until the attempt is over; 2 while the next claim overtakes that end
+	unsure   time.Time                 // a commit that may have leased something was reported failed then; zero: none
 }
 
 // lane is what is known of a next hop, under dispatcher.mu except gate.
@@ -53,7 +53,7 @@ type lane struct {
 }
 
 func newDispatcher(g *Guard) *dispatcher {
-	d := &dispatcher{g: g, woken: make(chan struct{}, 1), lanes: map[string]*lane{}, held: map[ledger.DeliveryID]bool{}}
+	d := &dispatcher{g: g, woken: make(chan struct{}, 1), lanes: map[string]*lane{}, held: map[ledger.DeliveryID]int{}}
 	d.attempts, d.cut = context.WithCancel(context.Background())
 	return d
 }
@@ -169,10 +169,12 @@ func (d *dispatcher) claim(ctx context.Context, name string, room int) error {
 func (d *dispatcher) hold(c ledger.Claimed, in bool) {
 	for _, each := range c.Deliveries {
 		if in {
-			d.held[each.ID] = true
+			d.held[each.ID]++
 			continue
 		}
-		delete(d.held, each.ID)
+		if d.held[each.ID]--; d.held[each.ID] == 0 {
+			delete(d.held, each.ID)
+		}
 	}
 }
 
