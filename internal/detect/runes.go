@@ -18,13 +18,29 @@ const (
 	dot              // full stop and its look-alikes
 	slash            // solidus and its look-alikes
 	underscore       // stands for a blank in file names
-	mark             // takes no room: zero-width and direction marks, soft hyphen, variation selectors
+	mark             // takes no room: zero-width and direction marks, soft hyphen, variation selectors, control characters
+	multibyte        // of a byte: it begins a character of several bytes, or stands in one
 )
 
-// ascii classes the bytes below 0x80 that are no digits.
-var ascii = [utf8.RuneSelf]class{
-	' ': space, '\t': tab, '\r': newline, '\n': newline, '\v': newline, '\f': newline, '-': dash, '.': dot, '/': slash, '_': underscore,
-}
+// byteClass classes bytes: ASCII by what it is, the others multibyte.
+var byteClass = func() (t [256]class) {
+	for b := range t {
+		switch {
+		case b >= utf8.RuneSelf:
+			t[b] = multibyte
+		case b < ' ':
+			t[b] = mark // NULs and other controls: nothing to the eye
+		case b >= '0' && b <= '9':
+			t[b] = digit
+		}
+	}
+	for b, c := range map[byte]class{
+		' ': space, '\t': tab, '\r': newline, '\n': newline, '\v': newline, '\f': newline, '-': dash, '.': dot, '/': slash, '_': underscore,
+	} {
+		t[b] = c
+	}
+	return t
+}()
 
 // nd are the first characters of Unicode's blocks of ten decimal digits, ascending.
 var nd = func() []rune {
@@ -72,16 +88,15 @@ func decimal(r rune) (byte, bool) {
 
 // classAt classes the character at s[i] and returns its size in bytes; value is a digit's.
 func classAt(s string, i int) (c class, value byte, size int) {
-	b := s[i]
-	if b < utf8.RuneSelf {
-		if v := b - '0'; v <= 9 {
-			return digit, v, 1
-		}
-		if b < ' ' && ascii[b] == other {
-			return mark, 0, 1 // NULs and other controls: nothing to the eye
-		}
-		return ascii[b], 0, 1
+	if c = byteClass[s[i]]; c != multibyte {
+		return c, s[i] - '0', 1
 	}
+	return classLong(s, i)
+}
+
+// classLong is classAt outside ASCII.
+func classLong(s string, i int) (c class, value byte, size int) {
+	b := s[i]
 	r, size := utf8.DecodeRuneInString(s[i:])
 	if r == utf8.RuneError && size == 1 {
 		return stray(b), 0, 1

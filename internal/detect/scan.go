@@ -60,10 +60,11 @@ type window struct {
 }
 
 type scanner struct {
-	s   string
-	pos int
-	n   int // groups in the row so far
-	row [16]group
+	s      string
+	pos    int
+	n      int // groups in the row so far
+	digits int // digits in the row so far
+	row    [16]group
 }
 
 // next returns the next window. Windows come in ascending order of both start and end, and may overlap.
@@ -79,11 +80,11 @@ func (sc *scanner) next(w *window) bool {
 // group reads the next group of digits into the row, or begins a new row with it.
 func (sc *scanner) group() bool {
 	at, j := sc.pos, none
-	if sc.n > 0 {
-		at, j = readJoint(sc.s, sc.pos)
+	if sc.n > 0 && at < len(sc.s) && byteClass[sc.s[at]] != other {
+		at, j = readJoint(sc.s, at)
 	}
 	if j == none {
-		sc.n = 0
+		sc.n, sc.digits = 0, 0
 		if at = nextDigit(sc.s, sc.pos); at < 0 {
 			return false
 		}
@@ -93,6 +94,7 @@ func (sc *scanner) group() bool {
 	g.joint = j
 	g.plus = at > 0 && sc.s[at-1] == '+'
 	sc.pos = g.read(sc.s, at)
+	sc.digits += g.n
 	return true
 }
 
@@ -111,7 +113,23 @@ func nextDigit(s string, i int) int {
 
 // read fills g with the digits that stand from i on and returns where they end.
 func (g *group) read(s string, i int) int {
-	g.start, g.n, g.atSix = i, 0, false
+	g.start, g.atSix = i, false
+	for i < len(s) && s[i]-'0' <= 9 {
+		if at := i - g.start; at < len(g.digits) {
+			g.digits[at] = s[i] - '0'
+		}
+		i++
+	}
+	g.n = i - g.start
+	if i < len(s) && (byteClass[s[i]] == mark || byteClass[s[i]] == multibyte) {
+		i = g.more(s, i)
+	}
+	g.end = i
+	return i
+}
+
+// more reads on from i, where a character stands that is no ASCII digit and no end of the group as yet.
+func (g *group) more(s string, i int) int {
 	for i < len(s) {
 		c, v, size := classAt(s, i)
 		if c == mark {
@@ -133,7 +151,6 @@ func (g *group) read(s string, i int) int {
 		g.n++
 		i += size
 	}
-	g.end = i
 	return i
 }
 
@@ -154,7 +171,10 @@ func readJoint(s string, i int) (int, joint) {
 	const most = 3 // blanks on either side
 	j, blanks, signs := none, 0, 0
 	for i < len(s) {
-		c, _, size := classAt(s, i)
+		c, size := byteClass[s[i]], 1
+		if c == multibyte {
+			c, _, size = classLong(s, i)
+		}
 		switch c {
 		case digit:
 			return i, j
@@ -225,7 +245,7 @@ func (sc *scanner) window(w *window) bool {
 	if n := sc.back(0).n; (n == 7 || n == 1) && sc.lettered(w) {
 		return true
 	}
-	return sc.ten(w) || sc.long(w)
+	return sc.digits >= 10 && (sc.ten(w) || sc.long(w))
 }
 
 // ten looks whether a window of ten digits ends with the newest group.
