@@ -205,7 +205,7 @@ func (e *extractor) inline(src source, p *mail.Part, content string, main bool) 
 	case strings.Contains(content, "-----BEGIN PGP SIGNED MESSAGE-----"):
 		e.facts.Signed = e.facts.Signed || !src.inside
 	}
-	if i := strings.Index("\n"+content, "\nbegin "); i >= 0 && uuencoded(content[i:]) {
+	if uuencoded(content) {
 		e.unread(src, p, "attachment content is not read yet: uuencoded within the text")
 	}
 	if p.MediaType != "text/html" && len(content) > 0 && binaryKind([]byte(content[:min(len(content), sniffed)])) != "" {
@@ -213,14 +213,24 @@ func (e *extractor) inline(src source, p *mail.Part, content string, main bool) 
 	}
 }
 
-// uuencoded reports whether s, which begins with "begin ", goes on with a file's mode.
+// uuencoded reports whether a line of s begins a file as uuencode writes it: "begin ", the file's mode, and its name.
 func uuencoded(s string) bool {
-	s = s[len("begin "):]
-	n := 0
-	for n < len(s) && s[n] >= '0' && s[n] <= '7' {
-		n++
+	const word = "begin "
+	for {
+		i := strings.Index(s, word)
+		if i < 0 {
+			return false
+		}
+		lineStart := i == 0 || s[i-1] == '\n'
+		s = s[i+len(word):]
+		n := 0
+		for n < len(s) && s[n] >= '0' && s[n] <= '7' {
+			n++
+		}
+		if lineStart && (n == 3 || n == 4) && n < len(s) && s[n] == ' ' {
+			return true
+		}
 	}
-	return (n == 3 || n == 4) && n < len(s) && s[n] == ' '
 }
 
 // sniffed is how many bytes are looked at to tell what content is.

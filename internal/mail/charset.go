@@ -38,7 +38,10 @@ func decodeCharset(charset, s string) (text string, known, clean bool) {
 	switch name {
 	case "", "us-ascii", "ascii", "utf-8", "utf8", "unknown-8bit", "x-unknown", "binary":
 		// Nothing said, or nothing that 8-bit text would break: UTF-8 where it is that.
-		return mixedUTF8(s), true, !strings.HasPrefix(name, "utf") || validButEnd(s)
+		if utf8.ValidString(s) {
+			return s, true, true
+		}
+		return mixedUTF8(s), true, !strings.HasPrefix(name, "utf") || cutShort(s)
 	case "utf-7", "utf7", "unicode-1-1-utf-7", "csunicode11utf7", "x-unicode-1-1-utf-7":
 		text, clean = decodeUTF7(s)
 		return text, true, clean
@@ -150,11 +153,8 @@ func isPlain(s string) bool {
 	return strings.IndexByte(s, 0) < 0 && utf8.ValidString(s)
 }
 
-// validButEnd reports whether s is UTF-8, but for a character cut off at its end by a limit.
-func validButEnd(s string) bool {
-	if utf8.ValidString(s) {
-		return true
-	}
+// cutShort reports whether s, which is not UTF-8, is that but for a character cut off at its end by a limit.
+func cutShort(s string) bool {
 	for i := 1; i <= 3 && i <= len(s); i++ {
 		if utf8.RuneStart(s[len(s)-i]) {
 			return !utf8.FullRuneInString(s[len(s)-i:]) && utf8.ValidString(s[:len(s)-i])
