@@ -280,8 +280,8 @@ func (in intake) delivery(w *incoming, r smtpin.Recipient, v policy.Verdict) (le
 // with the bodies still in memory. A failed commit may have happened all the same, so it is tried once more under the
 // same id, which is a no-op if it did.
 func (in intake) commit(ctx context.Context, a ledger.Acceptance, h hot) error {
+	seats := in.dispatch.reserve(ctx, a, h)
 	ctx = context.WithoutCancel(ctx) // a client that goes away must not leave us not knowing
-	seats := in.dispatch.reserve(a, h)
 	if seats != nil {
 		a.Claim = &ledger.Claim{Node: in.node, Lease: in.lease}
 	}

@@ -18,11 +18,9 @@ import (
 )
 
 const (
-	leaseTime  = 30 * time.Minute // longer than any attempt; only a node that died lets one run out
-	lookTime   = 5 * time.Second  // how long work queued by another process may go unseen, and a watch time that has passed
-	hotBytes   = 48 << 20         // bodies handed from accept to the first attempt in memory
-	queueDepth = 4                // attempts waiting in memory per attempt under way in a lane
-	scoutTime  = 20 * time.Second // between tries towards a hop that cannot be reached
+	leaseTime = 30 * time.Minute // longer than any attempt; only a node that died lets one run out
+	lookTime  = 5 * time.Second  // how long work queued by another process may go unseen, and a watch time that has passed
+	scoutTime = 20 * time.Second // between tries towards a hop that cannot be reached
 )
 
 // dispatcher is the deliver step's engine: it claims due deliveries lane by lane and runs attempts, at most
@@ -45,11 +43,12 @@ type dispatcher struct {
 
 // lane is what is known of a next hop, under dispatcher.mu except gate.
 type lane struct {
-	gate    chan struct{} // one token per attempt under way
-	seats   int           // attempts under way or waiting for the gate
-	backlog bool          // more is due in the ledger: new mail queues behind it
-	down    time.Time     // no contact: nothing but a scout before this
-	fails   int           // tries without contact in a row
+	gate    chan struct{}   // one token per attempt under way
+	seats   int             // attempts under way or waiting for the gate
+	waiting []chan struct{} // acceptances that wait for a seat, the first first; closed when it is their turn to look
+	backlog bool            // more is due in the ledger: new mail queues behind it
+	down    time.Time       // no contact: nothing but a scout before this
+	fails   int             // tries without contact in a row
 }
 
 func newDispatcher(g *Guard) *dispatcher {
@@ -213,103 +212,6 @@ func (d *dispatcher) settleDoubt(ctx context.Context) error {
 	return nil
 }
 
-// seats are places in lanes, taken before a message is accepted, so that its first attempt can follow at once.
-type seats struct {
-	d     *dispatcher
-	lanes map[string]int
-	h     hot
-	size  int64
-}
-
-// reserve takes a seat for every job the acceptance makes, or none at all (nil).
-func (d *dispatcher) reserve(a ledger.Acceptance, h hot) *seats {
-	s := &seats{d: d, lanes: map[string]int{}, h: h}
-	type key struct {
-		lane string
-		body int
-	}
-	jobs := map[key]bool{}
-	for _, n := range a.Deliveries {
-		if n.State == ledger.Queued && !jobs[key{n.Lane, n.Body}] {
-			jobs[key{n.Lane, n.Body}] = true
-			s.lanes[n.Lane]++
-		}
-	}
-	if len(jobs) == 0 {
-		return nil
-	}
-	for _, b := range h.bodies {
-		s.size += int64(len(b))
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.stopping || d.hot+s.size > hotBytes {
-		return nil
-	}
-	for name, n := range s.lanes {
-		l := d.lane(name)
-		if l.backlog || l.fails > 0 || l.seats+n > cap(l.gate)*(1+queueDepth) {
-			return nil
-		}
-	}
-	d.hot += s.size
-	for name, n := range s.lanes {
-		d.lane(name).seats += n
-		d.running.Add(n)
-	}
-	return s
-}
-
-// free gives the seats back unused. A nil s is none.
-func (s *seats) free() {
-	if s == nil {
-		return
-	}
-	s.d.mu.Lock()
-	defer s.d.mu.Unlock()
-	s.giveBack()
-	s.d.hot -= s.size
-}
-
-// giveBack frees the seats that no attempt has taken; who was turned away meanwhile may have them. d.mu is held.
-func (s *seats) giveBack() {
-	for name, n := range s.lanes {
-		l := s.d.lane(name)
-		l.seats -= n
-		s.d.running.Add(-n)
-		if n > 0 && l.backlog {
-			s.d.wake()
-		}
-	}
-}
-
-// start begins the attempts for the accepted work. A nil s is none.
-func (s *seats) start(work []ledger.Claimed) {
-	if s == nil {
-		return
-	}
-	left := len(work)
-	done := func() {
-		s.d.mu.Lock()
-		defer s.d.mu.Unlock()
-		if left--; left == 0 {
-			s.d.hot -= s.size
-		}
-	}
-	s.d.mu.Lock()
-	defer s.d.mu.Unlock()
-	if left == 0 {
-		s.d.hot -= s.size
-	}
-	for _, c := range work {
-		l := s.d.lane(c.Deliveries[0].Lane)
-		s.lanes[c.Deliveries[0].Lane]--
-		s.d.hold(c, true)
-		go s.d.attempt(l, c, job{head: s.h.head, body: s.h.bodies[c.Deliveries[0].Body], done: done})
-	}
-	s.giveBack() // fewer jobs than seats
-}
-
 // job is a body on its way; a zero job is read from the ledger.
 type job struct {
 	head, body []byte
@@ -331,6 +233,7 @@ func (d *dispatcher) attempt(l *lane, c ledger.Claimed, j job) {
 	d.mu.Lock()
 	d.hold(c, false)
 	l.seats--
+	l.next()
 	again := l.backlog || contact == touched && l.fails > 0
 	switch contact {
 	case touched:
@@ -339,7 +242,7 @@ func (d *dispatcher) attempt(l *lane, c ledger.Claimed, j job) {
 		l.fails++
 		l.down = now().Add(jitter(scoutTime))
 	}
-	if l.seats == 0 && l.fails == 0 && !l.backlog && d.lanes[c.Deliveries[0].Lane] == l {
+	if l.seats == 0 && l.fails == 0 && !l.backlog && len(l.waiting) == 0 && d.lanes[c.Deliveries[0].Lane] == l {
 		delete(d.lanes, c.Deliveries[0].Lane) // nothing to remember of it
 	}
 	d.mu.Unlock()

@@ -1,0 +1,182 @@
+package guard
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"postvagt/internal/ledger"
+)
+
+const (
+	hotBytes   = 48 << 20    // bodies handed from accept to the first attempt in memory
+	queueDepth = 4           // attempts waiting in memory per attempt under way in a lane
+	seatWait   = time.Second // how long an acceptance waits for a seat in a lane that moves
+)
+
+// seats are places in lanes, taken before a message is accepted, so that its first attempt can follow at once.
+type seats struct {
+	d     *dispatcher
+	lanes map[string]int
+	h     hot
+	size  int64
+	taken bool
+}
+
+// reserve takes a seat for every job the acceptance makes, or none at all (nil). Where a lane is full and moves it waits a
+// moment: then mail that comes faster than it leaves slows down, instead of all going through the ledger.
+func (d *dispatcher) reserve(ctx context.Context, a ledger.Acceptance, h hot) *seats {
+	s := d.needed(a, h)
+	if len(s.lanes) == 0 {
+		return nil
+	}
+	if turn := d.take(s, true); turn != nil {
+		timer := time.NewTimer(seatWait)
+		defer timer.Stop()
+		for turn != nil {
+			select {
+			case <-turn:
+				turn = d.take(s, true)
+				continue
+			case <-timer.C:
+			case <-ctx.Done():
+			}
+			d.leave(s, turn)
+			turn = d.take(s, false)
+		}
+	}
+	if !s.taken {
+		return nil
+	}
+	return s
+}
+
+// needed are the seats that the acceptance's jobs need: one for each lane and body.
+func (d *dispatcher) needed(a ledger.Acceptance, h hot) *seats {
+	s := &seats{d: d, lanes: map[string]int{}, h: h}
+	type key struct {
+		lane string
+		body int
+	}
+	jobs := map[key]bool{}
+	for _, n := range a.Deliveries {
+		if n.State == ledger.Queued && !jobs[key{n.Lane, n.Body}] {
+			jobs[key{n.Lane, n.Body}] = true
+			s.lanes[n.Lane]++
+		}
+	}
+	for _, b := range h.bodies {
+		s.size += int64(len(b))
+	}
+	return s
+}
+
+// take takes the seats if there is room for all. If not, and with wait, and waiting can help, it queues up for the lane
+// that is full and returns the channel that is closed when it is worth another try.
+func (d *dispatcher) take(s *seats, wait bool) (turn chan struct{}) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.stopping {
+		return nil
+	}
+	var full *lane
+	for name, n := range s.lanes {
+		l := d.lane(name)
+		if l.backlog || l.fails > 0 {
+			return nil // new mail goes behind what is waiting
+		}
+		if d.hot+s.size > hotBytes || l.seats+n > cap(l.gate)*(1+queueDepth) {
+			full = l
+		}
+	}
+	switch {
+	case full == nil:
+	case wait && full.seats > 0:
+		turn = make(chan struct{})
+		full.waiting = append(full.waiting, turn)
+		return turn
+	default:
+		return nil
+	}
+	s.taken = true
+	d.hot += s.size
+	for name, n := range s.lanes {
+		d.lane(name).seats += n
+		d.running.Add(n)
+	}
+	return nil
+}
+
+// leave gives up a place in the queue for seats. If its turn came just then it is used up: the caller looks once more.
+func (d *dispatcher) leave(s *seats, turn chan struct{}) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for name := range s.lanes {
+		l := d.lane(name)
+		if i := slices.Index(l.waiting, turn); i >= 0 {
+			l.waiting = slices.Delete(l.waiting, i, i+1)
+			return
+		}
+	}
+}
+
+// next tells the first that waits for a seat in the lane to look; the dispatcher's mu is held.
+func (l *lane) next() {
+	if len(l.waiting) > 0 {
+		close(l.waiting[0])
+		l.waiting = l.waiting[1:]
+	}
+}
+
+// free gives the seats back unused. A nil s is none.
+func (s *seats) free() {
+	if s == nil {
+		return
+	}
+	s.d.mu.Lock()
+	defer s.d.mu.Unlock()
+	s.giveBack()
+	s.d.hot -= s.size
+}
+
+// giveBack frees the seats that no attempt has taken; who was turned away meanwhile may have them. d.mu is held.
+func (s *seats) giveBack() {
+	for name, n := range s.lanes {
+		l := s.d.lane(name)
+		l.seats -= n
+		for range n {
+			l.next()
+		}
+		s.d.running.Add(-n)
+		if n > 0 && l.backlog {
+			s.d.wake()
+		}
+	}
+}
+
+// start begins the attempts for the accepted work. A nil s is none.
+func (s *seats) start(work []ledger.Claimed) {
+	if s == nil {
+		return
+	}
+	left := len(work)
+	done := func() {
+		s.d.mu.Lock()
+		defer s.d.mu.Unlock()
+		if left--; left == 0 {
+			s.d.hot -= s.size
+		}
+	}
+	s.d.mu.Lock()
+	defer s.d.mu.Unlock()
+	if left == 0 {
+		s.d.hot -= s.size
+	}
+	for _, c := range work {
+		l := s.d.lane(c.Deliveries[0].Lane)
+		s.lanes[c.Deliveries[0].Lane]--
+		s.d.hold(c, true)
+		go s.d.attempt(l, c, job{head: s.h.head, body: s.h.bodies[c.Deliveries[0].Body], done: done})
+	}
+	s.giveBack() // fewer jobs than seats
+}
