@@ -19,7 +19,7 @@ import (
 	"postvagt/internal/policy"
 )
 
-// MessageID is a message's id: 26 characters of crypto/rand in lower-case base32. Make one with NewMessageID.
+// MessageID is a message's id: 26 characters of lower-case base32. Make one with NewMessageID.
 type MessageID string
 
 // DeliveryID is a delivery's row number, unique in its ledger.
