@@ -189,6 +189,7 @@ type Change struct {
 	Climb    *Climb          // notices only: next rung
 	Event    Event           // Kind and Detail; the ledger fills in the rest
 	Notices  []NewNotice
+	Seen     time.Time // the Watch that the caller saw: ErrState when it is another by now, for then another has seen to it; zero: not asked
 }
 
 // Never clears a Watch.
