@@ -51,7 +51,7 @@ func surroundings(s string, w *window) evidence {
 	before := lower(buf[:0], s[max(0, w.start-near):w.start])
 	after := lower(buf[len(before):len(before)], s[w.end:min(len(s), w.end+beside)])
 
-	if w.cut == byLine { // so weak a form needs a label of its own
+	if w.cut.weak() { // so weak a form needs a label of its own
 		before = before[bytes.LastIndexAny(before, "0123456789")+1:]
 	}
 	e := evidence{blob: blob(s, w), amount: amount(after)}

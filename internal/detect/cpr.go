@@ -149,7 +149,7 @@ func sixFourForm(cut joint) (with, without float64) {
 		return 0.75, 0.55
 	case loose:
 		return 0.55, 0.3
-	case byLine: // only with a label: columns of figures look so, too
+	case byLine, bySign: // only with a label: columns of figures look so, too
 		return 0.4, 0.25
 	}
 	return 0.85, 0.6

@@ -135,7 +135,7 @@ func weigh(t *Text, w *window, limit date, list *int) (c candidate, ok bool) {
 		return candidate{}, false
 	}
 	e := surroundings(s, w)
-	if !e.labelled && !e.against && *list >= 0 && w.start-*list < listGap && w.shape <= sixFour && w.cut != byLine {
+	if !e.labelled && !e.against && *list >= 0 && w.start-*list < listGap && w.shape <= sixFour && !w.cut.weak() {
 		e.labelled = true
 	}
 	if e.labelled {

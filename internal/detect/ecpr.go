@@ -14,7 +14,7 @@ func (sc *scanner) lettered(w *window) bool {
 	last := sc.back(0)
 	first, cut := last, none
 	if last.n == 1 {
-		if sc.n < 2 || sc.back(1).n != 6 || last.joint == byLine {
+		if sc.n < 2 || sc.back(1).n != 6 || last.joint.weak() {
 			return false
 		}
 		first, cut = sc.back(1), last.joint

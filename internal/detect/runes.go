@@ -18,6 +18,7 @@ const (
 	dot              // full stop and its look-alikes
 	slash            // solidus and its look-alikes
 	underscore       // stands for a blank in file names
+	sign             // other punctuation that people and formats put between two numbers
 	mark             // takes no room: zero-width and direction marks, soft hyphen, variation selectors, control characters
 	multibyte        // of a byte: it begins a character of several bytes, or stands in one
 )
@@ -36,6 +37,7 @@ var byteClass = func() (t [256]class) {
 	}
 	for b, c := range map[byte]class{
 		' ': space, '\t': tab, '\r': newline, '\n': newline, '\v': newline, '\f': newline, '-': dash, '.': dot, '/': slash, '_': underscore,
+		':': sign, ';': sign, ',': sign, '+': sign, '=': sign, '~': sign, '*': sign, '|': sign, '(': sign, '[': sign, '&': sign,
 	} {
 		t[b] = c
 	}
@@ -59,6 +61,18 @@ var nd = func() []rune {
 	return zeros
 }()
 
+// raised are the digits that stand above or below the line; Unicode counts them as numbers, not as decimal digits.
+var raised = func() map[rune]byte {
+	m := map[rune]byte{0xB9: 1, 0xB2: 2, 0xB3: 3, 0x2070: 0}
+	for v := byte(4); v <= 9; v++ {
+		m[0x2070+rune(v)] = v
+	}
+	for v := range byte(10) {
+		m[0x2080+rune(v)] = v
+	}
+	return m
+}()
+
 // mayBegin tells which bytes can begin a decimal digit: the scanner skips all others without decoding them.
 var mayBegin = func() (t [256]bool) {
 	for _, zero := range nd {
@@ -66,11 +80,18 @@ var mayBegin = func() (t [256]bool) {
 			t[utf8.AppendRune(nil, r)[0]] = true
 		}
 	}
+	for r := range raised {
+		t[utf8.AppendRune(nil, r)[0]] = true
+	}
 	return t
 }()
 
-// decimal returns the value of a decimal digit outside ASCII.
+// decimal returns the value of a decimal digit outside ASCII, raised ones included.
 func decimal(r rune) (byte, bool) {
+	if r < 0x2090 && (r < 0x100 || r >= 0x2070) {
+		v, ok := raised[r]
+		return v, ok
+	}
 	lo, hi := 0, len(nd)
 	for lo < hi {
 		mid := (lo + hi) / 2

@@ -19,8 +19,12 @@ const (
 	byUnderscore
 	byTab
 	loose  // a full stop and a blank: more likely two sentences
-	byLine // one line end, with blanks around it: joins six digits and four, and nothing else
+	byLine // one line end, with blanks around it
+	bySign // other punctuation, with blanks around it
 )
+
+// weak joints join six digits and four, and nothing else.
+func (j joint) weak() bool { return j == byLine || j == bySign }
 
 // group is a maximal run of digits.
 type group struct {
@@ -92,10 +96,15 @@ func (sc *scanner) group() bool {
 	g := &sc.row[sc.n%len(sc.row)]
 	sc.n++
 	g.joint = j
-	g.plus = at > 0 && sc.s[at-1] == '+'
+	g.plus = at > 0 && sc.s[at-1] == '+' && !(at > 1 && fieldEnd(sc.s[at-2]))
 	sc.pos = g.read(sc.s, at)
 	sc.digits += g.n
 	return true
+}
+
+// fieldEnd reports whether a plus sign after c separates fields, as in EDIFACT, rather than begin a telephone number.
+func fieldEnd(c byte) bool {
+	return letter(c) || c >= '0' && c <= '9' || c == ':' || c == '+' || c == '\''
 }
 
 // nextDigit returns where the next decimal digit stands at or after i, or -1.
@@ -193,7 +202,7 @@ func readJoint(s string, i int) (int, joint) {
 			case j != byLine || s[i-1] != '\r' || s[i] != '\n': // CRLF is one line end
 				return i, none
 			}
-		case dash, dot, slash, underscore:
+		case dash, dot, slash, underscore, sign:
 			blanks = 0
 			if signs++; j == byLine || signs > 2 || signs == 2 && (c != dash || j != byDash) {
 				return i, none
@@ -233,6 +242,8 @@ func withSign(j joint, c class) joint {
 		return bySlash
 	case underscore:
 		return byUnderscore
+	case sign:
+		return bySign
 	}
 	if j != none {
 		return loose // a blank before the full stop
@@ -275,10 +286,10 @@ func (sc *scanner) ten(w *window) bool {
 func (sc *scanner) long(w *window) bool {
 	last, k := sc.back(0), 1
 	switch {
-	case last.n != 4 || sc.n < 2 || last.joint == byLine:
+	case last.n != 4 || sc.n < 2 || last.joint.weak():
 		return false
 	case sc.back(1).n == 8:
-	case sc.n >= 4 && sc.back(1).n == 4 && sc.back(2).n == 2 && sc.back(3).n == 2 && sc.back(1).joint != byLine && sc.back(2).joint != byLine:
+	case sc.n >= 4 && sc.back(1).n == 4 && sc.back(2).n == 2 && sc.back(3).n == 2 && !sc.back(1).joint.weak() && !sc.back(2).joint.weak():
 		k = 3
 	default:
 		return false
@@ -300,7 +311,7 @@ func (sc *scanner) long(w *window) bool {
 // it is the six and four digits of a number.
 func (sc *scanner) weak(k int) bool {
 	g := sc.back(k)
-	return g.joint == byLine && !(k == 0 && g.n == 4 && sc.n > 1 && sc.back(1).n == 6)
+	return g.joint.weak() && !(k == 0 && g.n == 4 && sc.n > 1 && sc.back(1).n == 6)
 }
 
 // back returns the group k before the newest.
@@ -322,7 +333,7 @@ func (sc *scanner) fill(w *window, k, cut int) bool {
 	if !plausible(&w.digits) {
 		return false
 	}
-	joined := first.joint != none && first.joint != byLine
+	joined := first.joint != none && !first.joint.weak()
 	w.phone = first.plus || joined && sc.n > k+1 && sc.back(k+1).plus && sc.back(k+1).n <= 3
 	if k == 0 {
 		w.atSix = first.atSix
