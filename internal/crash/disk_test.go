@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"postvagt/internal/lab"
 )
 
 // A full disk: nothing is accepted that is not durable, the program stays up, and it goes on once there is room.
@@ -24,18 +26,18 @@ func TestDiskFull(t *testing.T) {
 	}
 	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
 	s := newScene(t, dir)
-	s.sink.away.Store(true)
-	s.sink.gentle.Store(true)
+	s.sink.Away.Store(true)
+	s.sink.Gentle.Store(true)
 	filler := filepath.Join(dir, "filler")
 	p := s.start(t)
 	accept := func(from, n int) (refused string) {
 		for i := from; i < from+n; i++ {
 			number := fmt.Sprintf("disk-%d", i)
-			id, err := send(s.addr, number, "modtager@borger.example")
+			id, err := lab.Send(s.addr, number, "modtager@borger.example")
+			s.load.Note(number, id, err)
 			if err != nil {
 				return err.Error()
 			}
-			s.accepted[number] = id
 		}
 		return ""
 	}
@@ -56,12 +58,10 @@ func TestDiskFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r := accept(50_000, 50); r != "" {
-		t.Fatalf("refused after there is room again: %s\n%s", r, p.log)
+		t.Fatalf("refused after there is room again: %s\n%s", r, p.Log())
 	}
-	s.sink.away.Store(false)
-	s.drain(t)
-	p.stop(t)
-	s.check(t)
+	s.sink.Away.Store(false)
+	s.settle(t, p)
 }
 
 // fill takes all the room there is.
