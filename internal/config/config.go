@@ -17,6 +17,7 @@ import (
 type Config struct {
 	Path        string // of the file it was read from
 	Host        string // our name in SMTP; default os.Hostname
+	Node        string // our name among the guards over one ledger; default Host with SQLite, os.Hostname with PostgreSQL
 	Authorities []Authority
 	Listen      Listen
 	Trusted     []Trust
@@ -94,10 +95,11 @@ type User struct {
 // TLS is our certificate; the files are read anew when they change.
 type TLS struct{ Cert, Key string }
 
-// Store is where the ledger lives.
+// Store is where the ledger lives: in a file, or in a database; one of the two is set.
 type Store struct {
-	SQLite string // file
-	Keys   string // key file; default: the SQLite file's directory + "/keys"
+	SQLite   string // file
+	Postgres DSN    // with the password from password_file, where one is given
+	Keys     string // key file; default with SQLite: the file's directory + "/keys"
 }
 
 // Route says where a domain's mail goes.

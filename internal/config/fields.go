@@ -35,6 +35,7 @@ var samples = map[string]string{
 	"list of pattern":  `["*@skole.eksempel.example"]`,
 	"list of mapping":  "a list, each entry beginning with -",
 	"mapping":          "key: value lines, indented",
+	"node":             "vagt-1",
 }
 
 func (f field) sample() string {
@@ -91,6 +92,8 @@ const pattern = `patterns: "*@skole.eksempel.example", "social*@eksempel.example
 
 var fields = []field{
 	{Path: "host", Type: "domain", Otherwise: "the machine's host name", Doc: "The guard's own name, in its greeting, EHLO, Received fields and notices. It should have an address record and a matching reverse record"},
+
+	{Path: "node", Type: "node", Otherwise: "`host` with SQLite, the machine's host name with PostgreSQL", Sample: "vagt-1", Doc: "This guard's name among those over one database: each needs its own, and keeps it"},
 
 	{Path: "authorities", Type: "list of mapping", Required: true, Doc: "The organisations that are guarded, strictly apart from one another"},
 	{Path: "authorities[].name", Type: "text", Required: true, Sample: "Eksempel Kommune", Doc: "The name people know, shown in notices"},
@@ -160,9 +163,11 @@ var fields = []field{
 	{Path: "tls.cert", Type: "file", Required: true, Doc: "PEM file with the certificate and its chain"},
 	{Path: "tls.key", Type: "file", Required: true, Doc: "PEM file with its private key"},
 
-	{Path: "store", Type: "mapping", Required: true, Sample: "{sqlite: /var/lib/postvagt/ledger.db}", Doc: "Where the ledger and the messages are kept"},
-	{Path: "store.sqlite", Type: "file", Required: true, Sample: "/var/lib/postvagt/ledger.db", Doc: "The ledger's file, on a local disk that keeps what it says it has flushed"},
-	{Path: "store.keys", Type: "file", Otherwise: "keys, in the ledger's folder", Sample: "/var/lib/postvagt/keys", Doc: "The key file. Without it no stored message can be read: keep a copy elsewhere"},
+	{Path: "store", Type: "mapping", Required: true, Sample: "{sqlite: /var/lib/postvagt/ledger.db}", Doc: "Where the ledger and the messages are kept: in one file, or in a database that several guards may share"},
+	{Path: "store.sqlite", Type: "file", Sample: "/var/lib/postvagt/ledger.db", Doc: "The ledger's file, on a local disk that keeps what it says it has flushed"},
+	{Path: "store.postgres", Type: "text", Sample: `"postgres://postvagt@db.eksempel.example/postvagt?sslmode=verify-full"`, Doc: "The database as a postgres:// URL, with everything libpq's URLs know: several hosts, a socket folder (`postgres:///postvagt?host=/run/postgresql`), `service=`, `sslmode=`, `sslrootcert=`. What it does not say is taken from PGHOST and the like, as psql does"},
+	{Path: "store.password_file", Type: "file", Otherwise: "PGPASSFILE, or ~/.pgpass", Doc: "A file that holds the database's password, so that it does not stand in `postgres`"},
+	{Path: "store.keys", Type: "file", Otherwise: "keys, in the ledger's folder; required with `postgres`", Sample: "/var/lib/postvagt/keys", Doc: "The key file. Without it no stored message can be read: keep a copy elsewhere. Guards over one database have the same keys"},
 
 	{Path: "routes", Type: "list of mapping", Otherwise: "each domain's MX", Doc: "Where mail goes. The first that matches the recipient's domain is taken; a domain without a route goes to its MX"},
 	{Path: "routes[].to", Type: "destination", Required: true, Sample: "eksempel.example", Doc: `A domain, ".domain" for everything below it, or "*" for all`},

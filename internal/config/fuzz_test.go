@@ -35,7 +35,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		if len(c.Authorities) == 0 || c.Store.SQLite == "" || c.Store.Keys == "" || c.Delivery.Return <= c.Delivery.Delay || len(c.Delivery.Retry) == 0 {
+		if len(c.Authorities) == 0 || (c.Store.SQLite == "") == (c.Store.Postgres == "") || c.Node == "" || c.Store.Keys == "" || c.Delivery.Return <= c.Delivery.Delay || len(c.Delivery.Retry) == 0 {
 			t.Fatalf("accepted, but incomplete: %+v", c)
 		}
 		for i, a := range c.Authorities {
@@ -47,6 +47,32 @@ func FuzzParse(f *testing.F) {
 					t.Fatalf("the route to %q has no level", d)
 				}
 			}
+		}
+	})
+}
+
+// FuzzDSN: an address that is taken shows no password, however it is printed, and is one that can be read again.
+func FuzzDSN(f *testing.F) {
+	for _, s := range []string{
+		"postgres://u:hemmelig@db.example:5432/postvagt?sslmode=verify-full", "postgresql:///postvagt?host=/run/postgresql&password=hemmelig",
+		"postgres://u:hem%25melig@a.example:1,b.example:2/x?target_session_attrs=read-write", "postgres://@/", "postgres://u:a#b@h/db", "postgres://u:a?b@h/db",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		d, err := parseDSN(s)
+		if err != nil {
+			return
+		}
+		shown, err := parseDSN(d.String())
+		if err != nil {
+			t.Fatalf("%q is shown as %q, which cannot be read: %v", s, d, err)
+		}
+		if shown.password() || shown.String() != d.String() {
+			t.Fatalf("%q is shown as %q", s, d)
+		}
+		if with := d.with("hem/me#lig"); !with.password() || with.String() != d.String() {
+			t.Fatalf("%q with a password is shown as %q", s, with)
 		}
 	})
 }

@@ -5,9 +5,12 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io/fs"
+	"log/slog"
 	"math/big"
 	"net/netip"
 	"os"
@@ -30,6 +33,14 @@ func write(t *testing.T, dir, name, content string) {
 	if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// stored is text with a store, where it has none.
+func stored(text string) string {
+	if strings.Contains(text, "store:") {
+		return text
+	}
+	return text + "store: {sqlite: ledger.db}\n"
 }
 
 // keyPair writes a certificate and its key as PEM.
@@ -99,6 +110,40 @@ limits: {message: 10MiB, recipients: 200, connections: 50, connections_per_ip: 1
 log: {level: debug, format: json}
 `
 
+const storeOnDatabase = `store: {postgres: "postgres://vagt@db.eksempel.example/postvagt?sslmode=verify-full", password_file: password, keys: secret/keys}
+node: vagt-1
+`
+
+// TestDatabase: the password comes from its file and is shown nowhere.
+func TestDatabase(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "password", "hem/me#lig\n")
+	head, rest, _ := strings.Cut(minimal, "store: {sqlite: /var/lib/postvagt/ledger.db}\n")
+	write(t, dir, "postvagt.yaml", head+storeOnDatabase+rest)
+	got, err := Load(filepath.Join(dir, "postvagt.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "postgres://vagt@db.eksempel.example/postvagt?password=hem%2Fme%23lig&sslmode=verify-full"; string(got.Store.Postgres) != want {
+		t.Errorf("the address is %q, want %q", string(got.Store.Postgres), want)
+	}
+	if got.Node != "vagt-1" || got.Store.SQLite != "" || got.Store.Keys != filepath.Join(dir, "secret", "keys") {
+		t.Errorf("node %q, store %+v", got.Node, got.Store)
+	}
+	asJSON, err := json.Marshal(got.Store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := &strings.Builder{}
+	slog.New(slog.NewTextHandler(log, nil)).Info("x", "store", got.Store, "dsn", got.Store.Postgres)
+	slog.New(slog.NewJSONHandler(log, nil)).Info("x", "store", got.Store, "dsn", got.Store.Postgres)
+	for _, s := range []string{string(asJSON), log.String(), fmt.Sprintf("%v %+v %#v %s %q", got.Store, got.Store, got.Store, got.Store.Postgres, got.Store.Postgres)} {
+		if strings.Contains(s, "lig") || !strings.Contains(s, "db.eksempel.example") {
+			t.Errorf("shown as %s", s)
+		}
+	}
+}
+
 // TestFull reads a configuration that gives every key, so that every key is proven to be read, and to where.
 func TestFull(t *testing.T) {
 	dir := t.TempDir()
@@ -108,7 +153,7 @@ func TestFull(t *testing.T) {
 	write(t, dir, "header", "X-Anden-Vagt: fedcba9876543210\n")
 	write(t, dir, "postvagt.yaml", strings.Replace(full, "HASH", hash, 1))
 	for _, f := range fields {
-		if key := f.key(); !strings.Contains(full, key+":") {
+		if key := f.key(); !strings.Contains(full+storeOnDatabase, key+":") {
 			t.Errorf("the full configuration lacks %s", f.Path)
 		}
 	}
@@ -119,6 +164,7 @@ func TestFull(t *testing.T) {
 	want := &Config{
 		Path: filepath.Join(dir, "postvagt.yaml"),
 		Host: "vagt.eksempel.example",
+		Node: "vagt.eksempel.example",
 		Authorities: []Authority{{
 			Name:      "Eksempel Kommune",
 			Domains:   []string{"eksempel.example", ".eksempel.example", "xn--rdgrd-vuad.example"},
@@ -184,6 +230,7 @@ func TestLoadFiles(t *testing.T) {
 		{"password file empty", "routes: [{to: a.example, smarthost: \"a.example:25\", user: u, password_file: p}]\n", map[string]string{"p": "\n"}, "does not hold exactly one line"},
 		{"password file of two lines", "routes: [{to: a.example, smarthost: \"a.example:25\", user: u, password_file: p}]\n", map[string]string{"p": "hemmelig\nto\n"}, "does not hold exactly one line"},
 		{"root certificates missing", "routes: [{to: a.example, smarthost: \"a.example:25\", root_cas: no.pem}]\n", nil, "routes.root_cas"},
+		{"database password file missing", strings.Replace(storeOnDatabase, "password_file: password", "password_file: no", 1), nil, "store.password_file"},
 		{"header file", "trusted: [{net: 192.0.2.0/24, header_file: p}]\n", map[string]string{"p": "hemmelig"}, "trusted.header is no header line"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -195,7 +242,7 @@ func TestLoadFiles(t *testing.T) {
 				write(t, dir, name, content)
 			}
 			head, _, _ := strings.Cut(minimal, "trusted:")
-			write(t, dir, "postvagt.yaml", head+"store: {sqlite: ledger.db}\n"+c.add)
+			write(t, dir, "postvagt.yaml", head+stored(c.add))
 			_, err := Load(filepath.Join(dir, "postvagt.yaml"))
 			var ms Mistakes
 			if !errors.As(err, &ms) || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "hemmelig") {
@@ -221,12 +268,14 @@ func TestExposed(t *testing.T) {
 		{"header for the group", "trusted: [{net: 192.0.2.0/24, header: \"X-Vagt: 0123456789abcdef\"}]\n", 0o640, 0o600, 0},
 		{"file for all", "trusted: [{net: 192.0.2.0/24, header_file: header}]\n", 0o644, 0o644, 1},
 		{"file for the group", "trusted: [{net: 192.0.2.0/24, header_file: header}]\n", 0o644, 0o640, 0},
+		{"database password for all", "trusted: [192.0.2.0/24]\nstore: {postgres: \"postgres://u:0123456789abcdef@db.example/x\", keys: keys}\n", 0o644, 0o600, 1},
+		{"database password for the group", "trusted: [192.0.2.0/24]\nstore: {postgres: \"postgres://u:0123456789abcdef@db.example/x\", keys: keys}\n", 0o640, 0o600, 0},
 		{"no secret", "trusted: [192.0.2.0/24]\n", 0o644, 0o644, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
 			write(t, dir, "header", "X-Vagt: 0123456789abcdef\n")
-			write(t, dir, "postvagt.yaml", "host: vagt.eksempel.example\n"+head+c.add+"store: {sqlite: ledger.db}\nroutes: [{to: eksempel.example, smarthost: \"a.example:25\"}]\n")
+			write(t, dir, "postvagt.yaml", "host: vagt.eksempel.example\n"+head+stored(c.add)+"routes: [{to: eksempel.example, smarthost: \"a.example:25\"}]\n")
 			for name, mode := range map[string]os.FileMode{"postvagt.yaml": c.self, "header": c.beside} {
 				if err := os.Chmod(filepath.Join(dir, name), mode); err != nil {
 					t.Fatal(err)

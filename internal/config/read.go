@@ -42,6 +42,7 @@ func (r *reader) config(data []byte) *Config {
 		c.TLS = r.tls(s.mapping("tls"))
 	}
 	c.Store = r.store(s.mapping("store"))
+	c.Node = r.node(s, c)
 	for _, route := range s.mappings("routes") {
 		c.Routes = append(c.Routes, r.route(route))
 	}
@@ -87,17 +88,6 @@ func (r *reader) tls(s section) TLS {
 	t := TLS{Cert: r.file(s, "cert"), Key: r.file(s, "key")}
 	r.certificate(s, t)
 	return t
-}
-
-func (r *reader) store(s section) Store {
-	st := Store{SQLite: r.file(s, "sqlite"), Keys: r.file(s, "keys")}
-	if st.Keys == "" && st.SQLite != "" {
-		st.Keys = filepath.Join(filepath.Dir(st.SQLite), "keys")
-	}
-	if st.SQLite != "" && st.Keys == st.SQLite {
-		r.mistake(s.n.line, "store.keys and store.sqlite are the same file", "the ledger would overwrite the keys", "give the keys a file of their own")
-	}
-	return st
 }
 
 // file reads a file name; a relative one starts from the configuration's folder, whatever folder the program runs in.

@@ -54,6 +54,10 @@ func (r *reader) exposedSelf(root *node) {
 	if r.readFile == nil {
 		return
 	}
+	if n := root.get("store").get("postgres"); n != nil && DSN(n.text).password() {
+		r.exposed(r.path, "this file", 0)
+		return
+	}
 	for _, key := range []string{"users", "routes", "trusted"} {
 		for _, item := range root.get(key).all() {
 			for _, secret := range []string{"hash", "password", "header"} {
