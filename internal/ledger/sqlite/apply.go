@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"postvagt/internal/ledger"
@@ -25,7 +26,7 @@ func (s *Store) Apply(ctx context.Context, changes ...ledger.Change) []error {
 		}
 	}
 	results := make([]error, len(changes)) // the writer's own: after ctx ended it may still write there
-	err := s.do(ctx, size, func(t *tx) error {
+	err := s.await(ctx, &command{size: size, lazy: outcomes(changes), run: func(t *tx) error {
 		for i, c := range changes {
 			results[i] = t.step(func() error { return t.apply(c) })
 			if errors.Is(results[i], errRedo) {
@@ -33,7 +34,7 @@ func (s *Store) Apply(ctx context.Context, changes ...ledger.Change) []error {
 			}
 		}
 		return nil
-	})
+	}})
 	for i, c := range changes {
 		switch {
 		case err != nil:
@@ -43,6 +44,11 @@ func (s *Store) Apply(ctx context.Context, changes ...ledger.Change) []error {
 		}
 	}
 	return errs
+}
+
+// outcomes reports whether the changes only end attempts: nobody waits for that.
+func outcomes(changes []ledger.Change) bool {
+	return !slices.ContainsFunc(changes, func(c ledger.Change) bool { return c.Attempt == nil })
 }
 
 func (t *tx) apply(c ledger.Change) error {
@@ -102,7 +108,7 @@ func (t *tx) apply(c ledger.Change) error {
 
 // checkChange refuses what does not fit the delivery as it stands; nothing has been written yet.
 func checkChange(c ledger.Change, d deliveryRow) error {
-	if d.State != c.From {
+	if d.State != c.From || !c.Seen.IsZero() && micros(c.Seen) != micros(d.Watch) {
 		return ledger.ErrState
 	}
 	if c.Attempt == nil && d.Node != "" && d.Due.After(c.At) {

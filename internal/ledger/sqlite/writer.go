@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"time"
 
 	"postvagt/internal/ledger"
 )
@@ -15,10 +16,15 @@ const (
 	maxGroupBytes = 8 << 20
 )
 
+// patience is how long commands that nobody waits for wait for company. With one client that sends message after message,
+// the outcome of one is written with the acceptance of the next: half the commits.
+const patience = 3 * time.Millisecond
+
 // command is one caller's wish. run may run more than once (see group) and sets its results anew each time.
 type command struct {
 	run  func(*tx) error
-	size int // bytes it will write, roughly
+	size int  // bytes it will write, roughly
+	lazy bool // no client waits for it
 	err  error
 	done chan struct{}
 }
@@ -52,10 +58,14 @@ var errRedo = errors.New("run again alone")
 
 // do has the writing goroutine run the command and waits for its commit. When ctx ends first the command may still happen.
 func (s *Store) do(ctx context.Context, size int, run func(*tx) error) error {
+	return s.await(ctx, &command{run: run, size: size})
+}
+
+func (s *Store) await(ctx context.Context, c *command) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	c := &command{run: run, size: size, done: make(chan struct{})}
+	c.done = make(chan struct{})
 	if err := s.send(ctx, c); err != nil {
 		return err
 	}
@@ -81,33 +91,50 @@ func (s *Store) send(ctx context.Context, c *command) error {
 	}
 }
 
-// write is the writing goroutine: it takes what waits, runs it in one transaction and answers. A lone caller is not
-// kept waiting for others: a group is whoever came while the commit before was under way.
+// write is the writing goroutine: it takes what waits, runs it in one transaction and answers. A caller whom somebody waits
+// for is not kept waiting for others: a group is whoever came while the commit before was under way.
 func (s *Store) write() {
 	defer close(s.stopped)
 	group := make([]*command, 0, maxGroup)
 	for c := range s.queue {
-		group = append(group[:0], c)
-		size := c.size
-	gather:
-		for len(group) < maxGroup && size < maxGroupBytes {
-			select {
-			case c, ok := <-s.queue:
-				if !ok {
-					break gather // the outer loop ends after this group
-				}
-				group = append(group, c)
-				size += c.size
-			default:
-				break gather
-			}
-		}
+		group = s.gather(append(group[:0], c))
 		s.group(group)
 		for i, c := range group {
 			close(c.done)
 			group[i] = nil
 		}
 	}
+}
+
+// gather adds to the group, which holds one command, whatever else is there to share its commit.
+func (s *Store) gather(group []*command) []*command {
+	size, lazy := group[0].size, group[0].lazy
+	var company <-chan time.Time // nil until the group has to wait for company
+	for len(group) < maxGroup && size < maxGroupBytes {
+		var c *command
+		select {
+		case c = <-s.queue:
+		default:
+			if !lazy {
+				return group
+			}
+			if company == nil {
+				company = time.After(patience)
+			}
+			select {
+			case c = <-s.queue:
+			case <-company:
+				return group
+			}
+		}
+		if c == nil {
+			return group // closed: the caller's loop ends after this group
+		}
+		group = append(group, c)
+		size += c.size
+		lazy = lazy && c.lazy
+	}
+	return group
 }
 
 // group runs commands in one transaction. Commands check before they write, so that nearly all refusals leave nothing
