@@ -18,10 +18,12 @@ type Cluster interface {
 	// life of that name is at work. The node must not begin an attempt later than ttl (less a margin) after the last Beat that
 	// returned nil was called. A failed Beat changes nothing that others see.
 	Beat(ctx context.Context, now time.Time, node, life string, ttl time.Duration) (Alive, error)
-	// Leave ends the beat of a node that stops in good order, so that nobody waits for it.
+	// Leave ends the beat of a node that stops in good order, so that nobody waits for it: it no longer counts, its duties are
+	// free, and what it still holds is taken back by the next Reap. A life that is not the node's own any more does nothing.
 	Leave(ctx context.Context, node, life string) error
 	// Reap takes back what dead nodes hold, as Recover does, and forgets them. Only a node that has been beating without a break
-	// for its ttl buries others: after the ledger itself was away, everybody first has the time to come back.
+	// for its ttl buries others: after the ledger itself was away, everybody first has the time to come back. dead are the names, in
+	// order, of those whose beat ran out and of those that left with something in their hands.
 	Reap(ctx context.Context, now time.Time, node string) (dead []string, cutOff int, err error)
 	// Duty asks for work that one node does for all ("watch", "seal", "prune" …): mine until now+ttl, and mine again when asked
 	// again in time. Who holds a duty may be slow, so what it does must be harmless when two do it: Change.Seen.
@@ -31,6 +33,7 @@ type Cluster interface {
 // Alive is who is at work, as of a Beat.
 type Alive struct {
 	Nodes int           // with this one
+	Rank  int           // how many of them have a name before this one's: by it they share what cannot be halved
 	Since time.Time     // since when this node's beat has not stopped
 	Skew  time.Duration // how far this node's clock is ahead of the ledger's; 0 where the engine has no clock of its own
 }

@@ -102,26 +102,31 @@ func (t *tx) cutOff(m stored, d *deliveryRow, now time.Time) error {
 // Recover takes back what this node had leased when it ended. Its cost grows with the queue: it runs once, at the start.
 func (s *Store) Recover(ctx context.Context, now time.Time, node string) (int, error) {
 	n := 0
-	err := s.do(ctx, 4096, func(t *tx) error {
-		n = 0
-		rows, err := t.deliveries(ctx, "SELECT "+deliveryColumns+" FROM delivery AS d WHERE d.state = 'queued' AND d.node = ?", node)
-		if err != nil {
-			return err
-		}
-		for _, d := range rows {
-			m, err := t.messageByNo(ctx, d.message)
-			if err != nil {
-				return err
-			}
-			if err := t.cutOff(m.stored, &d, now); err != nil {
-				return err
-			}
-			n++
-		}
-		return nil
+	err := s.do(ctx, 4096, func(t *tx) (err error) {
+		n, err = t.takeBack(now, node)
+		return err
 	})
 	if err != nil {
 		return 0, fmt.Errorf("recover: %w", err)
+	}
+	return n, nil
+}
+
+// takeBack cuts off all that a node holds.
+func (t *tx) takeBack(now time.Time, node string) (n int, err error) {
+	rows, err := t.deliveries(context.Background(), "SELECT "+deliveryColumns+" FROM delivery AS d WHERE d.state = 'queued' AND d.node = ?", node)
+	if err != nil {
+		return 0, err
+	}
+	for _, d := range rows {
+		m, err := t.messageByNo(context.Background(), d.message)
+		if err != nil {
+			return n, err
+		}
+		if err := t.cutOff(m.stored, &d, now); err != nil {
+			return n, err
+		}
+		n++
 	}
 	return n, nil
 }

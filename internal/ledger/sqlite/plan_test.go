@@ -20,6 +20,8 @@ var scans = []string{
 	"SCAN d USING INDEX delivery_queue",                  // Recover, Find of queued: grow with the queue
 	"SCAN d USING COVERING INDEX delivery_queue",         //
 	"SCAN m USING INDEX message_accepted",                // Find without a selective field: newest first, up to its limit
+	"SCAN node",                                          // nodes at work: a handful
+	"SCAN duty",                                          //
 	"SCAN CONSTANT ROW",
 }
 
@@ -119,6 +121,13 @@ func workOnEverything(t *testing.T, s *Store) {
 	}
 	look := []error{s.Seal(ctx, now), s.Note(ctx, ledger.Event{Message: a.Message.ID, Kind: "x"}), s.Put(ctx, "a", "b")}
 	keep := func(_ any, err error) { look = append(look, err) }
+	for _, node := range []string{"n1", "n2"} {
+		keep(s.Beat(ctx, now, node, "x", time.Minute))
+		keep(s.Duty(ctx, now, "watch", node, time.Minute))
+	}
+	keep(s.Beat(ctx, now.Add(59*time.Second), "n1", "x", time.Minute))
+	_, _, err = s.Reap(ctx, now.Add(time.Minute), "n1")
+	look = append(look, err, s.Leave(ctx, "n1", "x"))
 	keep(s.Lanes(ctx))
 	keep(s.Watch(ctx, now.Add(9*time.Hour), 10))
 	keep(s.Sums(ctx))
