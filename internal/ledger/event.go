@@ -15,11 +15,12 @@ const (
 	KindKey      = "key"       // keys were made or rotated
 	KindPolicy   = "policy"    // another policy was loaded
 	KindEscalate = "escalated" // a held delivery's deadline passed
+	KindPruned   = "pruned"    // retention removed something; Detail is Proof.String
 )
 
 // EventKinds lists the kinds of events with names; the names of the states are kinds too.
 var EventKinds = []string{
 	KindAccepted, KindNotice, KindCutOff, KindUpdated, KindRetry, KindClimbed, KindReleased, KindReminded, KindOpened,
-	KindKey, KindPolicy, KindEscalate,
+	KindKey, KindPolicy, KindEscalate, KindPruned,
 	string(Queued), string(Held), string(Returning), string(Delivered), string(Returned), string(Withdrawn),
 }

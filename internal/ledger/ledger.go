@@ -58,6 +58,7 @@ type Message struct {
 	AcceptedAt time.Time
 	Findings   []detect.Finding // masked
 	Repairs    []Repair         // what body 1 changed; empty when there is none
+	ErasedAt   time.Time        // when retention took away what tells of people; zero: it is all there
 }
 
 // Repair is one value that was moved.
