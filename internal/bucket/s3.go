@@ -211,7 +211,7 @@ func (b *s3) List(ctx context.Context, after string, max int) (objects []Object,
 				return nil
 			}
 		}
-		return nil
+		return ctx.Err() // when it ends, the listing just stops
 	})
 	if err != nil {
 		return nil, err
