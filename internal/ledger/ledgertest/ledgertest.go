@@ -60,6 +60,8 @@ func Exercise(t *testing.T, fresh func(t *testing.T) Open) {
 		{"cancelled", testCancelled},
 		{"closed", testClosed},
 		{"faults", testFaults},
+		{"one authority", testParted},
+		{"notices stay with their authority", testNoticesStay},
 		{"random lives", testRandom},
 	}
 	for _, test := range tests {

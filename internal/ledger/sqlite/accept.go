@@ -49,6 +49,9 @@ func checkAcceptance(a ledger.Acceptance) error {
 		if err := checkNotice(n); err != nil {
 			return err
 		}
+		if n.Message.Authority != a.Message.Authority {
+			return fmt.Errorf("notice %s belongs to another authority than its message", n.Message.ID)
+		}
 		for _, i := range n.About {
 			if i < 0 || i >= len(a.Deliveries) {
 				return fmt.Errorf("notice %s is about delivery %d of %d", n.Message.ID, i, len(a.Deliveries))

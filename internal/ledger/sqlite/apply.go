@@ -91,7 +91,7 @@ func (t *tx) apply(c ledger.Change) error {
 		return err
 	}
 	for _, n := range c.Notices {
-		if err := t.tell(n, c, d); err != nil {
+		if err := t.tell(n, c, d, m); err != nil {
 			return err
 		}
 	}
@@ -313,15 +313,23 @@ func (t *tx) recordChange(c ledger.Change, m stored) error {
 	return t.record(event{authority: m.authority, message: m.no, delivery: int64(c.Delivery), at: micros(at), kind: kind, by: c.Event.By, detail: c.Event.Detail})
 }
 
-// tell stores a notice about the changed delivery and those in AboutIDs, and marks them as told.
-func (t *tx) tell(n ledger.NewNotice, c ledger.Change, d deliveryRow) error {
+// tell stores a notice about the changed delivery and those in AboutIDs, and marks them as told. Notices do not cross from one
+// authority to another.
+func (t *tx) tell(n ledger.NewNotice, c ledger.Change, d deliveryRow, m stored) error {
+	same, err := t.exists("SELECT 1 FROM authority WHERE no = ? AND name = ?", m.authority, n.Message.Authority)
+	if err != nil {
+		return err
+	}
+	if !same {
+		return fmt.Errorf("notice %s belongs to another authority than what it tells of", n.Message.ID)
+	}
 	about := []int64{int64(d.ID)}
 	for _, id := range n.AboutIDs {
 		if id == c.Delivery {
 			continue
 		}
 		var told string
-		found, err := t.one(context.Background(), func(r row) { told = r.str(0) }, "SELECT told FROM delivery WHERE no = ?", int64(id))
+		found, err := t.one(context.Background(), func(r row) { told = r.str(0) }, "SELECT d.told FROM delivery AS d JOIN message AS m ON m.no = d.message WHERE d.no = ? AND m.authority = ?", int64(id), m.authority)
 		if err != nil {
 			return err
 		}

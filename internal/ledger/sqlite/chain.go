@@ -118,13 +118,13 @@ func writeEvent(h hash.Hash, r row) {
 
 // chainProblems follows each authority's chain and says where it first breaks; "" for a chain that holds. The newest
 // events may not be sealed yet: then they are only counted through.
-func (c *conn) chainProblems(ctx context.Context) (problems []string, err error) {
+func (c *conn) chainProblems(ctx context.Context, p part) (problems []string, err error) {
 	type authority struct {
 		no   int64
 		name string
 	}
 	var all []authority
-	err = c.query(ctx, func(r row) error { all = append(all, authority{r.int(0), r.str(1)}); return nil }, "SELECT no, name FROM authority ORDER BY no")
+	err = c.query(ctx, func(r row) error { all = append(all, authority{r.int(0), r.str(1)}); return nil }, "SELECT a.no, a.name FROM authority AS a"+p.where("a.no")+" ORDER BY a.no")
 	if err != nil {
 		return nil, err
 	}

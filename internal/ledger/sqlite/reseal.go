@@ -12,20 +12,20 @@ import (
 // resealBatch is how many sealed things one transaction of Reseal takes.
 const resealBatch = 64
 
-// sealedThings are the columns that hold sealed bytes, each with how to walk and how to replace.
+// sealedThings are the columns that hold sealed bytes, each with how to walk (%s: a condition on m, the message) and how to replace.
 var sealedThings = []struct{ list, get, put string }{
 	{
-		"SELECT b.no, m.id FROM body AS b JOIN message AS m ON m.no = b.no / 8 WHERE b.no > ? ORDER BY b.no LIMIT ?",
+		"SELECT b.no, m.id FROM body AS b JOIN message AS m ON m.no = b.no / 8 WHERE b.no > ?%s ORDER BY b.no LIMIT ?",
 		"SELECT data FROM body WHERE no = ?",
 		"UPDATE body SET data = ? WHERE no = ?",
 	},
 	{
-		"SELECT m.no, m.id FROM message AS m WHERE m.no > ? AND m.sender_sealed IS NOT NULL ORDER BY m.no LIMIT ?",
+		"SELECT m.no, m.id FROM message AS m WHERE m.no > ? AND m.sender_sealed IS NOT NULL%s ORDER BY m.no LIMIT ?",
 		"SELECT sender_sealed FROM message WHERE no = ?",
 		"UPDATE message SET sender_sealed = ? WHERE no = ?",
 	},
 	{
-		"SELECT d.no, m.id FROM delivery AS d JOIN message AS m ON m.no = d.message WHERE d.no > ? AND d.recipient_sealed IS NOT NULL ORDER BY d.no LIMIT ?",
+		"SELECT d.no, m.id FROM delivery AS d JOIN message AS m ON m.no = d.message WHERE d.no > ? AND d.recipient_sealed IS NOT NULL%s ORDER BY d.no LIMIT ?",
 		"SELECT recipient_sealed FROM delivery WHERE no = ?",
 		"UPDATE delivery SET recipient_sealed = ? WHERE no = ?",
 	},
@@ -35,13 +35,17 @@ var sealedThings = []struct{ list, get, put string }{
 // to leave one as it is; it must not use the ledger, whose writer waits for it. n is how many were replaced. Dying half-way leaves some sealed anew and some not; both are readable
 // while the key file holds both keys, and Reseal can simply run again.
 func (s *Store) Reseal(ctx context.Context, f func(id string, sealed []byte) ([]byte, error)) (n int, err error) {
+	return s.reseal(ctx, whole, f)
+}
+
+func (s *Store) reseal(ctx context.Context, p part, f func(id string, sealed []byte) ([]byte, error)) (n int, err error) {
 	for _, thing := range sealedThings {
 		after := int64(0)
 		for {
 			var last int64
 			done, replaced := false, 0
 			err := s.do(ctx, resealBatch*4096, func(t *tx) (err error) {
-				last, replaced, err = t.reseal(ctx, thing.list, thing.get, thing.put, after, f)
+				last, replaced, err = t.reseal(ctx, fmt.Sprintf(thing.list, p.and("m.authority")), thing.get, thing.put, after, f)
 				done = last == after
 				return err
 			})

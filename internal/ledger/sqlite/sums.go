@@ -10,7 +10,7 @@ import (
 // Sums is read from the tally; Verify proves the tally by counting.
 func (s *Store) Sums(ctx context.Context) (sums ledger.Sums, err error) {
 	err = s.read(ctx, func(c *conn) (err error) {
-		sums, err = c.sums(ctx)
+		sums, err = c.sums(ctx, whole)
 		return err
 	})
 	if err != nil {
@@ -19,7 +19,7 @@ func (s *Store) Sums(ctx context.Context) (sums ledger.Sums, err error) {
 	return sums, nil
 }
 
-func (c *conn) sums(ctx context.Context) (ledger.Sums, error) {
+func (c *conn) sums(ctx context.Context, p part) (ledger.Sums, error) {
 	sums := emptySums()
 	err := c.query(ctx, func(r row) error {
 		switch what := r.str(0); what {
@@ -30,12 +30,12 @@ func (c *conn) sums(ctx context.Context) (ledger.Sums, error) {
 			sums.States[ledger.State(what)] = r.int(1)
 		}
 		return nil
-	}, "SELECT what, sum(n) FROM tally GROUP BY what")
+	}, "SELECT what, sum(n) FROM tally"+p.where("authority")+" GROUP BY what")
 	if err != nil {
 		return sums, err
 	}
 	balance(&sums)
-	sums.Alarms, err = c.alarms(ctx)
+	sums.Alarms, err = c.alarms(ctx, p)
 	return sums, err
 }
 
@@ -61,7 +61,7 @@ func balance(sums *ledger.Sums) {
 }
 
 // alarms counts notices whose ladder is exhausted: they are held.
-func (c *conn) alarms(ctx context.Context) (n int64, err error) {
-	_, err = c.one(ctx, func(r row) { n = r.int(0) }, "SELECT count(*) FROM delivery WHERE notice = 1 AND state = 'held'")
+func (c *conn) alarms(ctx context.Context, p part) (n int64, err error) {
+	_, err = c.one(ctx, func(r row) { n = r.int(0) }, "SELECT count(*) FROM ("+p.of("SELECT no FROM delivery WHERE notice = 1 AND state = 'held'")+")")
 	return n, err
 }

@@ -14,21 +14,8 @@ const mostProblems = 20
 // one snapshot and is in nobody's way.
 func (s *Store) Verify(ctx context.Context, open func(id string, sealed []byte) ([]byte, error)) (v ledger.Verification, err error) {
 	err = s.read(ctx, func(c *conn) error {
-		if err := c.verifySums(ctx, &v); err != nil {
-			return err
-		}
-		if err := c.verifyLaws(ctx, &v); err != nil {
-			return err
-		}
-		problems, err := c.chainProblems(ctx)
-		if err != nil {
-			return err
-		}
-		v.Chain = "ok"
-		if len(problems) > 0 {
-			v.Chain, v.Problems = "broken", append(v.Problems, problems...)
-		}
-		return c.verifyBodies(ctx, &v, open)
+		v, err = c.verify(ctx, whole, open)
+		return err
 	})
 	if err != nil {
 		return v, fmt.Errorf("verify: %w", err)
@@ -36,9 +23,27 @@ func (s *Store) Verify(ctx context.Context, open func(id string, sealed []byte) 
 	return v, nil
 }
 
+func (c *conn) verify(ctx context.Context, p part, open func(id string, sealed []byte) ([]byte, error)) (v ledger.Verification, err error) {
+	if err := c.verifySums(ctx, p, &v); err != nil {
+		return v, err
+	}
+	if err := c.verifyLaws(ctx, p, &v); err != nil {
+		return v, err
+	}
+	problems, err := c.chainProblems(ctx, p)
+	if err != nil {
+		return v, err
+	}
+	v.Chain = "ok"
+	if len(problems) > 0 {
+		v.Chain, v.Problems = "broken", append(v.Problems, problems...)
+	}
+	return v, c.verifyBodies(ctx, p, &v, open)
+}
+
 // verifySums compares what was counted when it was accepted with the rows there are now.
-func (c *conn) verifySums(ctx context.Context, v *ledger.Verification) error {
-	tally, err := c.sums(ctx)
+func (c *conn) verifySums(ctx context.Context, p part, v *ledger.Verification) error {
+	tally, err := c.sums(ctx, p)
 	if err != nil {
 		return err
 	}
@@ -47,7 +52,7 @@ func (c *conn) verifySums(ctx context.Context, v *ledger.Verification) error {
 	err = c.query(ctx, func(r row) error {
 		v.States[ledger.State(r.str(0))] = r.int(1)
 		return nil
-	}, "SELECT state, count(*) FROM delivery GROUP BY state")
+	}, "SELECT d.state, count(*) FROM delivery AS d"+p.ofMessage("d.message")+" GROUP BY d.state")
 	if err != nil {
 		return err
 	}
@@ -82,7 +87,7 @@ var lawQueries = []struct{ problem, query string }{
 		WHERE d.attempts - (d.node <> '') <> (SELECT count(*) FROM attempt AS a WHERE a.delivery = d.no)`},
 }
 
-func (c *conn) verifyLaws(ctx context.Context, v *ledger.Verification) error {
+func (c *conn) verifyLaws(ctx context.Context, p part, v *ledger.Verification) error {
 	for _, q := range lawQueries {
 		n := 0
 		err := c.query(ctx, func(r row) error {
@@ -90,7 +95,7 @@ func (c *conn) verifyLaws(ctx context.Context, v *ledger.Verification) error {
 				v.Problems = append(v.Problems, fmt.Sprintf(q.problem, r.int(0)))
 			}
 			return nil
-		}, q.query)
+		}, p.of(q.query))
 		if err != nil {
 			return err
 		}
@@ -100,7 +105,7 @@ func (c *conn) verifyLaws(ctx context.Context, v *ledger.Verification) error {
 	}
 	var without int64
 	_, err := c.one(ctx, func(r row) { without = r.int(0) },
-		"SELECT count(*) FROM message AS m WHERE NOT EXISTS (SELECT 1 FROM delivery AS d WHERE d.message = m.no)")
+		"SELECT count(*) FROM (SELECT m.no, m.authority FROM message AS m WHERE NOT EXISTS (SELECT 1 FROM delivery AS d WHERE d.message = m.no)) AS m"+p.where("m.authority"))
 	if err == nil && without > 0 {
 		v.Problems = append(v.Problems, fmt.Sprintf("%d messages have no delivery.", without))
 	}
@@ -108,7 +113,7 @@ func (c *conn) verifyLaws(ctx context.Context, v *ledger.Verification) error {
 }
 
 // verifyBodies opens the body of every open delivery, each once.
-func (c *conn) verifyBodies(ctx context.Context, v *ledger.Verification, open func(id string, sealed []byte) ([]byte, error)) error {
+func (c *conn) verifyBodies(ctx context.Context, p part, v *ledger.Verification, open func(id string, sealed []byte) ([]byte, error)) error {
 	v.Bodies = "ok"
 	unreadable := 0
 	problem := func(id string, body int64, err error) {
@@ -132,7 +137,7 @@ func (c *conn) verifyBodies(ctx context.Context, v *ledger.Verification, open fu
 		}
 		return nil
 	}, `SELECT m.id, d.body, b.data FROM (SELECT DISTINCT message, body FROM delivery WHERE ended_at IS NULL) AS d
-		JOIN message AS m ON m.no = d.message LEFT JOIN body AS b ON b.no = d.message * 8 + d.body`)
+		JOIN message AS m ON m.no = d.message LEFT JOIN body AS b ON b.no = d.message * 8 + d.body`+p.where("m.authority"))
 	if unreadable > mostProblems {
 		v.Problems = append(v.Problems, fmt.Sprintf("%d more bodies cannot be read.", unreadable-mostProblems))
 	}
