@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -31,7 +30,7 @@ func (w withConfig) load() (*config.Config, error) { return config.Load(w.Config
 // installation is an opened configuration, ledger and key file.
 type installation struct {
 	cfg   *config.Config
-	store *sqlite.Store
+	store ledger.Store
 	keys  *spool.Keys
 }
 
@@ -43,10 +42,7 @@ func (w withConfig) openLedger() (*installation, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(c.Store.SQLite); err != nil {
-		return nil, fmt.Errorf("there is no ledger at %s: the guard has not run with this configuration yet (%w)", c.Store.SQLite, err)
-	}
-	s, err := sqlite.Open(c.Store.SQLite, sqlite.Options{})
+	s, err := openStore(context.Background(), c, beside)
 	if err != nil {
 		return nil, err
 	}
@@ -79,16 +75,14 @@ func (w withConfig) operator() (*installation, *guard.Operator, error) {
 	return i, o, nil
 }
 
-// start opens ledger and keys for serving. A first start makes both; a ledger without its keys is refused loudly, for
-// its open mail could be neither delivered nor returned.
+// start opens ledger and keys for serving. A first start on a file makes both; a ledger without its keys is refused loudly,
+// for its open mail could be neither delivered nor returned.
 func start(c *config.Config, say io.Writer) (*installation, error) {
-	if dir := filepath.Dir(c.Store.SQLite); !isDir(dir) {
-		return nil, fmt.Errorf("the folder %s of store.sqlite does not exist: make it, owned by the user the guard runs as, mode 0700", dir)
+	if err := folderOf(c); err != nil {
+		return nil, err
 	}
-	_, err := os.Stat(c.Store.SQLite)
-	first := errors.Is(err, fs.ErrNotExist)
 	keys, err := spool.Load(c.Store.Keys)
-	if errors.Is(err, fs.ErrNotExist) && first {
+	if errors.Is(err, fs.ErrNotExist) && firstStart(c) {
 		if keys, err = spool.Create(c.Store.Keys); err == nil {
 			fmt.Fprintf(say, "postvagt: made the key file %s. Keep a copy apart from the ledger's backup: without it no waiting mail can be opened.\n", c.Store.Keys)
 		}
@@ -96,21 +90,17 @@ func start(c *config.Config, say io.Writer) (*installation, error) {
 	if err != nil {
 		return nil, missingKeys(c, err)
 	}
-	s, err := sqlite.Open(c.Store.SQLite, sqlite.Options{Exclusive: true})
+	ctx := context.Background()
+	s, err := openStore(ctx, c, serving)
 	if err != nil {
 		return nil, err
 	}
 	i := &installation{cfg: c, store: s, keys: keys}
-	if err := i.checkKeys(context.Background()); err != nil {
+	if err := i.checkKeys(ctx); err != nil {
 		i.Close()
 		return nil, err
 	}
 	return i, nil
-}
-
-func isDir(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.IsDir()
 }
 
 // keysFact is the ledger's note of the keys its bodies may be sealed with.
@@ -126,7 +116,7 @@ func (i *installation) checkKeys(ctx context.Context) error {
 	for id := range strings.FieldsSeq(known) {
 		if !slices.Contains(have, id) {
 			return fmt.Errorf("THE KEY FILE %s DOES NOT BELONG TO THIS LEDGER: key %s is missing, so mail that waits in %s could not be opened.\n"+
-				"Put the right key file back (it was made at the first start; your backup of it), then start again", i.cfg.Store.Keys, id, i.cfg.Store.SQLite)
+				"Put the right key file back (it was made at the first start; your backup of it), then start again", i.cfg.Store.Keys, id, where(i.cfg))
 		}
 	}
 	return i.store.Put(ctx, keysFact, strings.Join(have, " "))
@@ -136,9 +126,13 @@ func missingKeys(c *config.Config, err error) error {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	if c.Store.Postgres != "" {
+		return fmt.Errorf("THE KEY FILE %s IS MISSING, and the ledger %s needs it: mail that waits there could not be opened.\n"+
+			"Copy it from another guard over this database, or from your backup of it. Only for a new ledger: 'postvagt keys make' makes one, once for all its guards (%w)", c.Store.Keys, where(c), err)
+	}
 	return fmt.Errorf("THE KEY FILE %s IS MISSING, and the ledger %s needs it: mail that waits there could not be opened.\n"+
 		"Put the key file back from your backup of it, then try again. If it is lost for good, 'postvagt keys make' makes a new one: "+
-		"what waits now stays sealed for ever and 'postvagt verify' lists it (%w)", c.Store.Keys, c.Store.SQLite, err)
+		"what waits now stays sealed for ever and 'postvagt verify' lists it (%w)", c.Store.Keys, where(c), err)
 }
 
 type keysCmd struct {
@@ -181,10 +175,10 @@ func (k keysMakeCmd) Run(s streams) error {
 	if err := k.answer(s, map[string]string{"file": c.Store.Keys, "made": keys.Newest()}, "Made %s with key %s. Keep a copy apart from the ledger's backup.\n", c.Store.Keys, keys.Newest()); err != nil {
 		return err
 	}
-	if _, err := os.Stat(c.Store.SQLite); err != nil {
+	if firstStart(c) {
 		return nil
 	}
-	store, err := sqlite.Open(c.Store.SQLite, sqlite.Options{})
+	store, err := openStore(context.Background(), c, beside)
 	if err != nil {
 		return err
 	}
@@ -272,10 +266,15 @@ func (b backupCmd) Run(s streams) error {
 		return err
 	}
 	defer i.Close()
+	file, ok := i.store.(*sqlite.Store)
+	if !ok {
+		return fmt.Errorf("the ledger is in the database %s, which PostgreSQL's own tools copy: pg_basebackup with an archive of its WAL, for any moment, "+
+			"or pg_dump, for one (docs/operate.md, Backup and restore)", i.cfg.Store.Postgres)
+	}
 	if _, err := os.Stat(b.To); err == nil {
 		return fmt.Errorf("%s exists already; a backup never overwrites", b.To)
 	}
-	if err := i.store.Backup(context.Background(), b.To); err != nil {
+	if err := file.Backup(context.Background(), b.To); err != nil {
 		return err
 	}
 	return b.answer(s, map[string]string{"wrote": b.To, "keys": i.cfg.Store.Keys}, "Wrote %s. The key file %s is not in it: keep that apart.\n", b.To, i.cfg.Store.Keys)

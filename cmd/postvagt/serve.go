@@ -39,7 +39,7 @@ func (c serveCmd) Run(s streams) error {
 		return err
 	}
 	defer i.Close()
-	g, err := guard.New(guard.Options{Config: cfg, Store: i.store, Keys: i.keys, Log: log, Ready: func() {
+	g, err := guard.New(guard.Options{Config: cfg, Store: i.store, Keys: i.keys, Log: log, Node: cfg.Node, Ready: func() {
 		notifySystemd("READY=1")
 		log.Info("ready", "version", version)
 	}})

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"postvagt/internal/config"
+	"postvagt/internal/ledger"
+	"postvagt/internal/ledger/sqlite"
+)
+
+// purpose is what a ledger is opened for.
+type purpose int
+
+const (
+	beside  purpose = iota // to look or to act beside guards that may be at work
+	serving                // to be the guard: makes the ledger when there is none, and brings its schema up to date
+)
+
+// openStore opens the ledger, in whichever engine it is: no command knows more than ledger.Store.
+func openStore(ctx context.Context, c *config.Config, p purpose) (ledger.Store, error) {
+	if c.Store.Postgres != "" {
+		return openDatabase(ctx, c, p)
+	}
+	return openFile(c, p)
+}
+
+func openFile(c *config.Config, p purpose) (ledger.Store, error) {
+	file := c.Store.SQLite
+	if p == serving {
+		return sqlite.Open(file, sqlite.Options{Exclusive: true})
+	}
+	if _, err := os.Stat(file); err != nil {
+		return nil, fmt.Errorf("there is no ledger at %s: the guard has not run with this configuration yet (%w)", file, err)
+	}
+	return sqlite.Open(file, sqlite.Options{})
+}
+
+// folderOf refuses a ledger's file whose folder is missing, before anything is made.
+func folderOf(c *config.Config) error {
+	if dir := filepath.Dir(c.Store.SQLite); c.Store.SQLite != "" && !isDir(dir) {
+		return fmt.Errorf("the folder %s of store.sqlite does not exist: make it, owned by the user the guard runs as, mode 0700", dir)
+	}
+	return nil
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+// firstStart reports whether there is certainly no ledger yet, so that keys may be made without asking. A database may have
+// been served by another guard, whose keys this one must get.
+func firstStart(c *config.Config) bool {
+	if c.Store.Postgres != "" {
+		return false
+	}
+	_, err := os.Stat(c.Store.SQLite)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+// where names the ledger for people.
+func where(c *config.Config) string {
+	if c.Store.Postgres != "" {
+		return c.Store.Postgres.String()
+	}
+	return c.Store.SQLite
+}
+
+func openDatabase(ctx context.Context, c *config.Config, p purpose) (ledger.Store, error) {
+	return nil, fmt.Errorf("open %s: not yet", c.Store.Postgres)
+}
