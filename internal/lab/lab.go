@@ -37,8 +37,10 @@ func FreeAddr(t testing.TB) string {
 
 // Process is one life of the program.
 type Process struct {
-	cmd *exec.Cmd
-	log lockedBuilder
+	cmd   *exec.Cmd
+	log   lockedBuilder
+	ended chan struct{} // closed when it has ended; then err is set
+	err   error
 }
 
 // Start runs "binary serve --config config" and returns once it listens on addr.
@@ -53,7 +55,7 @@ func Start(t testing.TB, binary, config, addr string) *Process {
 		time.Sleep(5 * time.Millisecond)
 	}
 	p.cmd.Process.Kill()
-	p.cmd.Wait()
+	<-p.ended
 	t.Fatalf("the program does not come up:\n%s", p.Log())
 	return nil
 }
@@ -61,12 +63,27 @@ func Start(t testing.TB, binary, config, addr string) *Process {
 // Begin is Start without the wait: a ledger that is away may let it take its time.
 func Begin(t testing.TB, binary, config string) *Process {
 	t.Helper()
-	p := &Process{cmd: exec.Command(binary, "serve", "--config", config)}
+	p := &Process{cmd: exec.Command(binary, "serve", "--config", config), ended: make(chan struct{})}
 	p.cmd.Stderr = &p.log
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	go func() { p.err = p.cmd.Wait(); close(p.ended) }()
+	t.Cleanup(func() { // of a test that failed before it came to the end
+		p.cmd.Process.Kill()
+		<-p.ended
+	})
 	return p
+}
+
+// Ended reports whether the program has ended.
+func (p *Process) Ended() bool {
+	select {
+	case <-p.ended:
+		return true
+	default:
+		return false
+	}
 }
 
 // Log is what the program has said so far.
@@ -79,9 +96,10 @@ func (p *Process) Pid() int { return p.cmd.Process.Pid }
 func (p *Process) Kill(t testing.TB) {
 	t.Helper()
 	if err := p.cmd.Process.Signal(syscall.SIGKILL); err != nil {
-		t.Fatalf("the program had ended by itself: %v\n%s", err, p.Log())
+		t.Errorf("the program had ended by itself: %v\n%s", err, p.Log())
+		return
 	}
-	p.cmd.Wait()
+	<-p.ended
 	if !p.cmd.ProcessState.Sys().(syscall.WaitStatus).Signaled() {
 		t.Errorf("the program had ended by itself: %v\n%s", p.cmd.ProcessState, p.Log())
 	}
@@ -91,7 +109,7 @@ func (p *Process) Kill(t testing.TB) {
 func (p *Process) Signal(t testing.TB, s syscall.Signal) {
 	t.Helper()
 	if err := p.cmd.Process.Signal(s); err != nil {
-		t.Fatalf("the program had ended by itself: %v\n%s", err, p.Log())
+		t.Errorf("the program had ended by itself: %v\n%s", err, p.Log())
 	}
 }
 
@@ -99,8 +117,8 @@ func (p *Process) Signal(t testing.TB, s syscall.Signal) {
 func (p *Process) Stop(t testing.TB) {
 	t.Helper()
 	p.cmd.Process.Signal(syscall.SIGTERM)
-	if err := p.cmd.Wait(); err != nil {
-		t.Errorf("the program did not stop gracefully: %v\n%s", err, p.Log())
+	if <-p.ended; p.err != nil {
+		t.Errorf("the program did not stop gracefully: %v\n%s", p.err, p.Log())
 	}
 }
 
