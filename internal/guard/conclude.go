@@ -205,8 +205,8 @@ func (g *Guard) broken(c ledger.Claimed) (changes []ledger.Change) {
 }
 
 // notBegun is the change for work that was leased and never tried: it is free again, and not marked.
-func (g *Guard) notBegun(c ledger.Claimed) []ledger.Change {
-	at, why := now(), "the attempt did not begin: the guard stopped, or its turn came too late"
+func (g *Guard) notBegun(c ledger.Claimed, why string) []ledger.Change {
+	at, why := now(), "the attempt did not begin: "+why
 	var changes []ledger.Change
 	for _, d := range c.Deliveries {
 		changes = append(changes, ledger.Change{Delivery: d.ID, From: ledger.Queued, To: ledger.Queued, At: at, Due: at, Event: ledger.Event{Kind: "deferred", Detail: why},

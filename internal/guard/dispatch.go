@@ -35,15 +35,16 @@ type dispatcher struct {
 
 	mu       sync.Mutex // guards what follows
 	lanes    map[string]*lane
+	limit    int // attempts at once per lane: this node's share
 	hot      int64
 	stopping bool
 	held     map[ledger.DeliveryID]int // leased by us and in hand, from the claim until the attempt is over; 2 while the next claim overtakes that end
 	unsure   time.Time                 // a commit that may have leased something was reported failed then; zero: none
 }
 
-// lane is what is known of a next hop, under dispatcher.mu except gate.
+// lane is what is known of a next hop, under dispatcher.mu.
 type lane struct {
-	gate    chan struct{}   // one token per attempt under way
+	gate    gate
 	seats   int             // attempts under way or waiting for the gate
 	waiting []chan struct{} // acceptances that wait for a seat, the first first; closed when it is their turn to look
 	backlog bool            // more is due in the ledger: new mail queues behind it
@@ -52,7 +53,10 @@ type lane struct {
 }
 
 func newDispatcher(g *Guard) *dispatcher {
-	d := &dispatcher{g: g, woken: make(chan struct{}, 1), lanes: map[string]*lane{}, held: map[ledger.DeliveryID]int{}}
+	d := &dispatcher{g: g, woken: make(chan struct{}, 1), lanes: map[string]*lane{}, held: map[ledger.DeliveryID]int{}, limit: g.cfg.Delivery.Concurrency}
+	if g.heart != nil {
+		d.limit = 0 // until the first beat says how many nodes there are
+	}
 	d.attempts, d.cut = context.WithCancel(context.Background())
 	return d
 }
@@ -87,6 +91,9 @@ func (d *dispatcher) run(ctx context.Context) {
 // round claims once in every lane with due work and room. It returns when to look again at the latest.
 func (d *dispatcher) round(ctx context.Context) (next time.Time, err error) {
 	next = now().Add(d.g.look)
+	if !d.g.heart.proven() {
+		return next, nil // the next beat wakes us
+	}
 	if err := d.settleDoubt(ctx); err != nil {
 		return next, err
 	}
@@ -118,24 +125,24 @@ func (d *dispatcher) room(name string, at time.Time) (int, time.Time) {
 	defer d.mu.Unlock()
 	l := d.lane(name)
 	switch {
-	case d.stopping:
+	case d.stopping, d.limit == 0:
 		return 0, at.Add(d.g.look)
 	case at.Before(l.down):
 		return 0, l.down
 	case l.fails > 0 && l.seats == 0:
 		return 1, at // a scout
-	case l.fails > 0, l.seats >= cap(l.gate)*2:
+	case l.fails > 0, l.seats >= d.limit*2:
 		l.backlog = true
 		return 0, at.Add(d.g.look) // a freed seat wakes us
 	}
-	return cap(l.gate)*2 - l.seats, at
+	return d.limit*2 - l.seats, at
 }
 
 // lane returns the lane of that name; d.mu is held.
 func (d *dispatcher) lane(name string) *lane {
 	l := d.lanes[name]
 	if l == nil {
-		l = &lane{gate: make(chan struct{}, d.g.cfg.Delivery.Concurrency)}
+		l = &lane{}
 		d.lanes[name] = l
 	}
 	return l
@@ -143,6 +150,7 @@ func (d *dispatcher) lane(name string) *lane {
 
 // claim leases up to room messages of a lane and starts their attempts.
 func (d *dispatcher) claim(ctx context.Context, name string, room int) error {
+	era := d.g.heart.era() // as of before the claim
 	work, err := d.g.store.Claim(ctx, now(), ledger.Claim{Node: d.g.node, Lane: name, Max: room, Lease: d.g.lease})
 	if err != nil {
 		d.doubt()
@@ -159,7 +167,7 @@ func (d *dispatcher) claim(ctx context.Context, name string, room int) error {
 		l.seats++
 		d.running.Add(1)
 		d.hold(c, true)
-		go d.attempt(l, c, job{})
+		go d.attempt(l, c, job{era: era})
 	}
 	return nil
 }
@@ -212,25 +220,32 @@ func (d *dispatcher) settleDoubt(ctx context.Context) error {
 	return nil
 }
 
-// job is a body on its way; a zero job is read from the ledger.
+// job is a body on its way; without one it is read from the ledger.
 type job struct {
 	head, body []byte
 	done       func()
+	era        time.Time // of the claim: see heart.era
 }
 
 // attempt is one try for deliveries of one message, from the gate to the recorded result.
 func (d *dispatcher) attempt(l *lane, c ledger.Claimed, j job) {
 	defer d.running.Done()
-	l.gate <- struct{}{}
 	contact := unsaid
-	for _, part := range d.g.teller.byHop(c) {
-		contact = max(contact, d.try(part, j))
+	entered := d.enter(l)
+	if entered {
+		for _, part := range d.g.teller.byHop(c) {
+			contact = max(contact, d.try(part, j))
+		}
+	} else {
+		d.putDown(c, "no part of the limit towards this hop is left for this node")
 	}
-	<-l.gate
 	if j.done != nil {
 		j.done()
 	}
 	d.mu.Lock()
+	if entered {
+		l.gate.exit(d.limit)
+	}
 	d.hold(c, false)
 	l.seats--
 	l.next()
@@ -306,9 +321,8 @@ func (d *dispatcher) try(c ledger.Claimed, j job) (heard contact) {
 			d.g.record(c, d.g.broken(c))
 		}
 	}()
-	if d.attempts.Err() != nil || now().After(c.Deliveries[0].Due.Add(-d.g.lease/2)) {
-		d.g.record(c, d.g.notBegun(c)) // stopping, or it waited so long for its turn that the lease could end under way
-		d.wake()
+	if why := d.hindered(c, j); why != "" {
+		d.putDown(c, why)
 		return unsaid
 	}
 	started := now()
@@ -316,6 +330,10 @@ func (d *dispatcher) try(c ledger.Claimed, j job) (heard contact) {
 	if err != nil {
 		log.Error("a message could not be read from the ledger; it waits", "err", err)
 		d.g.record(c, d.g.unread(context.WithoutCancel(d.attempts), c, started, err))
+		return unsaid
+	}
+	if !d.g.heart.proven() { // reading the body took its time
+		d.putDown(c, unproven)
 		return unsaid
 	}
 	receipt, results := d.g.deliverer.Attempt(d.attempts, request)
@@ -331,6 +349,40 @@ func (d *dispatcher) try(c ledger.Claimed, j job) (heard contact) {
 		return missed
 	}
 	return heard
+}
+
+const unproven = "this node could not tell whether the others still count it as alive"
+
+// hindered says why an attempt must not begin; "" when it may.
+func (d *dispatcher) hindered(c ledger.Claimed, j job) string {
+	switch {
+	case d.attempts.Err() != nil:
+		return "the guard stopped"
+	case now().After(c.Deliveries[0].Due.Add(-d.g.lease / 2)):
+		return "its turn came so late that the lease could end under way"
+	case !d.g.heart.proven():
+		return unproven
+	case !d.g.heart.era().Equal(j.era) && !d.ours(c):
+		return "this node was silent for a while, and the work is no longer its own"
+	}
+	return ""
+}
+
+// ours reports whether the ledger says that we still hold all of this work.
+func (d *dispatcher) ours(c ledger.Claimed) bool {
+	for _, each := range c.Deliveries {
+		is, err := d.g.store.Delivery(d.attempts, each.ID)
+		if err != nil || len(is.Deliveries) != 1 || is.Deliveries[0].Node != each.Node || is.Deliveries[0].Attempts != each.Attempts {
+			return false
+		}
+	}
+	return true
+}
+
+// putDown frees work that is not begun. What the ledger has taken back from us already stays as it is.
+func (d *dispatcher) putDown(c ledger.Claimed, why string) {
+	d.g.record(c, d.g.notBegun(c, why))
+	d.wake()
 }
 
 // request is what the deliverer is asked to do.
@@ -390,7 +442,8 @@ func (t *teller) hop(a mail.Address) deliver.Hop {
 // only the ledger can say so. What is not recorded before the process ends is found by Recover, marked.
 func (g *Guard) record(c ledger.Claimed, changes []ledger.Change) {
 	defer g.happened()
-	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
+	const shortest = 50 * time.Millisecond
+	for wait := shortest; ; wait = min(2*wait, 10*time.Second) {
 		errs := g.store.Apply(context.Background(), changes...)
 		var left []ledger.Change
 		for i, err := range errs {
@@ -398,6 +451,10 @@ func (g *Guard) record(c ledger.Claimed, changes []ledger.Change) {
 			case err == nil, errors.Is(err, ledger.ErrFenced), errors.Is(err, ledger.ErrState), errors.Is(err, ledger.ErrLeased):
 				// ErrState and ErrFenced after a failed commit mean that it had happened; otherwise another has it, as with
 				// ErrLeased: the watch comes back to what is being tried just now.
+				if errors.Is(err, ledger.ErrFenced) && wait == shortest {
+					g.metrics.fenced.Inc()
+					g.log.Warn("an attempt was taken back before its end could be recorded: its delivery is marked, and tried again", "message", c.Message.ID, "delivery", changes[i].Delivery)
+				}
 			case errors.Is(err, ledger.ErrTransition), errors.Is(err, ledger.ErrClosed), errors.Is(err, ledger.ErrNotFound):
 				g.log.Error("an outcome could not be recorded; the attempt will be repeated and marked", "message", c.Message.ID, "err", err)
 			default:

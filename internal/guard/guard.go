@@ -6,6 +6,7 @@ package guard
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -33,13 +34,14 @@ type Deliverer interface {
 type Options struct {
 	Config    *config.Config
 	Store     ledger.Store
+	Cluster   ledger.Cluster // the same ledger, where several nodes serve it; nil: this process alone does
 	Keys      *spool.Keys
 	Deliverer Deliverer                 // nil: a deliver.Client by the configuration
 	Senders   SenderCheck               // nil: SPF and DKIM by the system's name servers
 	Listeners map[string][]net.Listener // by name ("smtp", "submission", "smtps", "metrics"); nil: opened by the configuration
 	Registry  *prometheus.Registry      // nil: a fresh one
 	Log       *slog.Logger              // nil: discarded
-	Node      string                    // name of this node in leases; default the host's name
+	Node      string                    // name of this node in leases, another for each node of a cluster; default the host's name
 	Grace     time.Duration             // for transactions and attempts under way at the end, default 20 s
 	Ready     func()                    // called once mail can be accepted; may be nil
 
@@ -63,6 +65,7 @@ type Guard struct {
 	deliverer  Deliverer
 	teller     *teller
 	dispatch   *dispatcher
+	heart      *heart // nil: alone
 	metrics    *metrics
 	tls        *certificate
 	passwords  passwordCache
@@ -111,6 +114,7 @@ func New(o Options) (*Guard, error) {
 	if g.teller, err = newTeller(o.Config, o.Keys, o.Senders, o.Store); err != nil {
 		return nil, err
 	}
+	g.heart = newHeart(g, o.Cluster)
 	g.metrics = newMetrics(o.Registry, g)
 	g.dispatch = newDispatcher(g)
 	return g, nil
@@ -119,6 +123,16 @@ func New(o Options) (*Guard, error) {
 // Run accepts and delivers until ctx ends, then stops gracefully: no new connections, transactions and attempts under
 // way may finish for the grace time, everything else waits in the ledger. It returns when all its goroutines have ended.
 func (g *Guard) Run(ctx context.Context) error {
+	if err := g.heart.begin(ctx); err != nil {
+		return err
+	}
+	defer g.heart.leave()                                         // the last: until then this node's work is its own
+	inner, stop := context.WithCancel(context.WithoutCancel(ctx)) // outlives ctx by the graceful stop
+	defer g.busy.Wait()
+	defer stop()
+	ctx, fall := context.WithCancelCause(ctx)
+	defer fall(nil)
+	g.busy.Go(func() { g.heart.run(inner, fall) })
 	cut, err := g.store.Recover(ctx, now(), g.node)
 	if err != nil {
 		return fmt.Errorf("take back what was under way at the last stop: %w", err)
@@ -130,8 +144,6 @@ func (g *Guard) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	inner, stop := context.WithCancel(context.WithoutCancel(ctx)) // outlives ctx by the graceful stop
-	defer stop()
 	g.busy.Go(func() { g.dispatch.run(inner) })
 	g.busy.Go(func() { g.watch(inner) })
 	g.busy.Go(func() { g.seal(inner) })
@@ -143,6 +155,9 @@ func (g *Guard) Run(ctx context.Context) error {
 	stop()
 	g.busy.Wait()
 	g.deliverer.Close()
+	if cause := context.Cause(ctx); errors.Is(cause, ledger.ErrTaken) {
+		return cause
+	}
 	return serveErr
 }
 
@@ -181,6 +196,10 @@ func (g *Guard) smtpOptions(name string) smtpin.Options {
 // seal extends the hash chain within a second of every event of ours (DESIGN section 5); a command beside the guard seals
 // its own when it closes the ledger.
 func (g *Guard) seal(ctx context.Context) {
+	if g.heart != nil {
+		every(ctx, 2*sealTime, func() { g.sealForAll(ctx) })
+		return
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -196,6 +215,17 @@ func (g *Guard) seal(ctx context.Context) {
 			g.log.Error("the event chain could not be extended", "err", err)
 			g.happened()
 		}
+	}
+}
+
+// sealForAll extends the chain over every node's events, where that is this node's duty: all sealing the same would only be in
+// each other's way. Sealing nothing new costs a look.
+func (g *Guard) sealForAll(ctx context.Context) {
+	if !g.heart.has(ctx, "seal") {
+		return
+	}
+	if err := g.store.Seal(ctx, now()); err != nil && ctx.Err() == nil {
+		g.log.Error("the event chain could not be extended", "err", err)
 	}
 }
 

@@ -154,7 +154,7 @@ func (m *machine) mail(ip, from string, to ...[]string) {
 	case r.Err == nil && r.Temporary():
 		m.Errorf("put off for no reason: %v", r)
 	}
-	synctest.Wait()
+	settle()
 }
 
 // person releases, withdraws or retries something, which may not be possible.
@@ -171,7 +171,7 @@ func (m *machine) person() {
 	case 2:
 		m.operator.Retry(context.Background(), c, act)
 	}
-	synctest.Wait()
+	settle()
 }
 
 // lawful checks what must hold at every instant.

@@ -23,7 +23,10 @@ type metrics struct {
 	findings   *prometheus.CounterVec
 	attempts   *prometheus.CounterVec
 	refused    *prometheus.CounterVec
+	fenced     prometheus.Counter
 	acceptTime prometheus.Histogram
+
+	beatFailures, reapedNodes, reapedDeliveries prometheus.Counter // several nodes only
 }
 
 func newMetrics(r *prometheus.Registry, g *Guard) *metrics {
@@ -33,10 +36,43 @@ func newMetrics(r *prometheus.Registry, g *Guard) *metrics {
 		findings:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "postvagt_findings_total", Help: "Findings in accepted messages, by kind and place."}, []string{"kind", "place"}),
 		attempts:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "postvagt_attempts_total", Help: "Attempts per recipient, by kind of message, outcome and level reached."}, []string{"kind", "outcome", "level"}),
 		refused:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "postvagt_refused_total", Help: "Commands and messages refused in the conversation, by reply."}, []string{"code", "enhanced"}),
+		fenced:     prometheus.NewCounter(prometheus.CounterOpts{Name: "postvagt_outcomes_fenced_total", Help: "Outcomes of attempts that had been taken back before they could be recorded. Their deliveries are marked."}),
 		acceptTime: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "postvagt_accept_seconds", Help: "From the end of data to the reply: inspect, decide, store.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14)}),
 	}
-	r.MustRegister(m.messages, m.verdicts, m.findings, m.attempts, m.refused, m.acceptTime, sumsCollector{g})
+	r.MustRegister(m.messages, m.verdicts, m.findings, m.attempts, m.refused, m.fenced, m.acceptTime, sumsCollector{g})
+	if g.heart != nil {
+		m.beatFailures = prometheus.NewCounter(prometheus.CounterOpts{Name: "postvagt_node_beat_failures_total", Help: "Beats of this node that the ledger did not take."})
+		m.reapedNodes = prometheus.NewCounter(prometheus.CounterOpts{Name: "postvagt_nodes_reaped_total", Help: "Dead nodes whose work this node has given back."})
+		m.reapedDeliveries = prometheus.NewCounter(prometheus.CounterOpts{Name: "postvagt_deliveries_reaped_total", Help: "Deliveries that were taken back from dead nodes, and marked."})
+		r.MustRegister(m.beatFailures, m.reapedNodes, m.reapedDeliveries, heartCollector{g.heart})
+	}
 	return m
+}
+
+// heartCollector tells at each scrape how this node stands among the nodes.
+type heartCollector struct{ h *heart }
+
+var (
+	nodesDesc   = prometheus.NewDesc("postvagt_nodes", "Nodes at work over this ledger, as of this node's last beat.", nil, nil)
+	beatAgeDesc = prometheus.NewDesc("postvagt_node_beat_age_seconds", "Time since this node's last beat. It sends nothing beyond 8.", nil, nil)
+	skewDesc    = prometheus.NewDesc("postvagt_node_clock_ahead_seconds", "How far this node's clock is ahead of the ledger's.", nil, nil)
+)
+
+func (c heartCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{nodesDesc, beatAgeDesc, skewDesc} {
+		ch <- d
+	}
+}
+
+func (c heartCollector) Collect(ch chan<- prometheus.Metric) {
+	c.h.mu.Lock()
+	defer c.h.mu.Unlock()
+	if c.h.last.IsZero() {
+		return
+	}
+	ch <- prometheus.MustNewConstMetric(nodesDesc, prometheus.GaugeValue, float64(c.h.alive.Nodes))
+	ch <- prometheus.MustNewConstMetric(beatAgeDesc, prometheus.GaugeValue, since(c.h.last, now()).Seconds())
+	ch <- prometheus.MustNewConstMetric(skewDesc, prometheus.GaugeValue, c.h.ahead.Seconds())
 }
 
 func (m *metrics) accepted(w *incoming, took time.Duration) {
@@ -98,6 +134,10 @@ func (m *metrics) serve(ctx context.Context, l net.Listener) error {
 		defer stop()
 		if _, err := m.guard.store.Sums(ctx); err != nil {
 			http.Error(w, "the ledger does not answer: "+err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		if err := m.guard.heart.unready(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
 		fmt.Fprintln(w, "ready")

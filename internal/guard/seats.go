@@ -20,7 +20,60 @@ type seats struct {
 	lanes map[string]int
 	h     hot
 	size  int64
+	era   time.Time // when they were taken: see heart.era
 	taken bool
+}
+
+// gate lets a lane's attempts through, at most so many at once as this node's share of the limit is just then; the
+// dispatcher's mu guards it.
+type gate struct {
+	busy  int         // attempts under way
+	queue []chan bool // attempts that wait, the first first; true: go, false: this node has no share any more
+}
+
+// enter waits until an attempt may go through the lane's gate. false: it is not to be made here.
+func (d *dispatcher) enter(l *lane) bool {
+	turn := make(chan bool, 1)
+	d.mu.Lock()
+	l.gate.queue = append(l.gate.queue, turn)
+	l.gate.admit(d.limit)
+	d.mu.Unlock()
+	return <-turn
+}
+
+// exit ends an attempt; the dispatcher's mu is held.
+func (g *gate) exit(limit int) {
+	g.busy--
+	g.admit(limit)
+}
+
+// admit lets through what the limit allows. A limit of 0 sends all away: who knows when there will be a share again.
+func (g *gate) admit(limit int) {
+	for len(g.queue) > 0 && (limit == 0 || g.busy < limit) {
+		if limit > 0 {
+			g.busy++
+		}
+		g.queue[0] <- limit > 0
+		g.queue = g.queue[1:]
+	}
+}
+
+// setLimit sets how many attempts may be under way in each lane, and reports whether that is another number than before. Those
+// under way beyond a lower limit may end.
+func (d *dispatcher) setLimit(n int) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if n == d.limit {
+		return false
+	}
+	d.limit = n
+	for _, l := range d.lanes {
+		l.gate.admit(n)
+		for range len(l.waiting) {
+			l.next()
+		}
+	}
+	return true
 }
 
 // reserve takes a seat for every job the acceptance makes, or none at all (nil). Where a lane is full and moves it waits a
@@ -76,7 +129,7 @@ func (d *dispatcher) needed(a ledger.Acceptance, h hot) *seats {
 func (d *dispatcher) take(s *seats, wait bool) (turn chan struct{}) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.stopping {
+	if d.stopping || !d.g.heart.proven() {
 		return nil
 	}
 	var full *lane
@@ -85,7 +138,7 @@ func (d *dispatcher) take(s *seats, wait bool) (turn chan struct{}) {
 		if l.backlog || l.fails > 0 {
 			return nil // new mail goes behind what is waiting
 		}
-		if d.hot+s.size > hotBytes || l.seats+n > cap(l.gate)*(1+queueDepth) {
+		if d.hot+s.size > hotBytes || l.seats+n > d.limit*(1+queueDepth) {
 			full = l
 		}
 	}
@@ -98,7 +151,7 @@ func (d *dispatcher) take(s *seats, wait bool) (turn chan struct{}) {
 	default:
 		return nil
 	}
-	s.taken = true
+	s.taken, s.era = true, d.g.heart.era()
 	d.hot += s.size
 	for name, n := range s.lanes {
 		d.lane(name).seats += n
@@ -176,7 +229,7 @@ func (s *seats) start(work []ledger.Claimed) {
 		l := s.d.lane(c.Deliveries[0].Lane)
 		s.lanes[c.Deliveries[0].Lane]--
 		s.d.hold(c, true)
-		go s.d.attempt(l, c, job{head: s.h.head, body: s.h.bodies[c.Deliveries[0].Body], done: done})
+		go s.d.attempt(l, c, job{head: s.h.head, body: s.h.bodies[c.Deliveries[0].Body], done: done, era: s.era})
 	}
 	s.giveBack() // fewer jobs than seats
 }

@@ -267,8 +267,14 @@ func (s *stage) accepted(r *smtpin.Reply) ledger.MessageID {
 	if r.Code != 250 {
 		s.Fatalf("not accepted: %v (%v)", r, r.Err)
 	}
-	synctest.Wait()
+	settle()
 	return ledger.MessageID(strings.TrimPrefix(r.Text, "Accepted as "))
+}
+
+// settle lets everything happen that can happen now. The ledger takes a few milliseconds for what nobody waits for.
+func settle() {
+	time.Sleep(20 * time.Millisecond)
+	synctest.Wait()
 }
 
 // pass lets virtual time go by.

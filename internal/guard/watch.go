@@ -31,6 +31,9 @@ func (g *Guard) watch(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+		if !g.heart.has(ctx, "watch") {
+			continue
+		}
 		if err := g.watchOnce(ctx); err != nil && ctx.Err() == nil {
 			g.log.Error("the watch over deadlines could not finish its round; it goes on", "err", err)
 		}
@@ -54,6 +57,9 @@ func (g *Guard) watchOnce(ctx context.Context) error {
 		}
 		if n < watchBatch || failed || ctx.Err() != nil {
 			break
+		}
+		if !g.heart.has(ctx, "watch") {
+			return nil // slow; another may have gone on
 		}
 	}
 	for i := range g.cfg.Authorities {
@@ -81,7 +87,7 @@ func (g *Guard) overdue(ctx context.Context, c ledger.Claimed) (err error) {
 	changes := make([]ledger.Change, len(c.Deliveries))
 	tell := gathered{teller: g.teller, message: c.Message}
 	for i, d := range c.Deliveries {
-		changes[i] = ledger.Change{Delivery: d.ID, From: d.State, To: d.State, At: at}
+		changes[i] = ledger.Change{Delivery: d.ID, From: d.State, To: d.State, At: at, Seen: d.Watch}
 		g.waited(ctx, c.Message, lastTrial(story, d.ID), i, &changes[i], &tell)
 	}
 	if err := tell.into(ctx, changes); err != nil {
