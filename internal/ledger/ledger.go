@@ -188,6 +188,7 @@ type Change struct {
 	Lane     string          // a release: the next hop; "" keeps the old
 	Verdict  *policy.Verdict // a release: what the person decided; nil keeps the old
 	Climb    *Climb          // notices only: next rung
+	Possibly bool            // marks the delivery: it may have arrived in a time that the ledger knows nothing of
 	Event    Event           // Kind and Detail; the ledger fills in the rest
 	Notices  []NewNotice
 	Seen     time.Time // the Watch that the caller saw: ErrState when it is another by now, for then another has seen to it; zero: not asked
@@ -270,8 +271,9 @@ type LaneDue struct {
 // Verification is what Verify found; Problems are complete sentences for an operator.
 type Verification struct {
 	Sums
-	Chain    string   `json:"chain"`  // "ok" or "broken"
-	Bodies   string   `json:"bodies"` // "ok" or "unreadable"
+	Pruned   int64    `json:"pruned,omitempty"` // final deliveries of which retention removed the rows, with proof; Sums counts them
+	Chain    string   `json:"chain"`            // "ok" or "broken"
+	Bodies   string   `json:"bodies"`           // "ok" or "unreadable"
 	Problems []string `json:"problems,omitempty"`
 }
 

@@ -174,6 +174,7 @@ func TestWordsComplete(t *testing.T) {
 	for _, r := range []policy.Reason{policy.CannotRepair, policy.NumberAddress, policy.NotInspected, policy.OwnRule, policy.Loop} {
 		want = append(want, "held.cause."+string(r), "held.advice."+string(r), "returned.cause."+string(r), "returned.advice."+string(r))
 	}
+	want = append(want, "held.cause."+string(policy.Restored), "held.advice."+string(policy.Restored)) // nothing is returned for it
 	for _, name := range want {
 		if !slices.Contains(names["da"], name) {
 			t.Errorf("no words for %s", name)

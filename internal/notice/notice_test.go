@@ -71,7 +71,7 @@ func samples() map[string]Notice {
 		}
 		all["returned-by-policy-"+string(r)] = n
 	}
-	for _, r := range []policy.Reason{policy.CannotRepair, policy.NumberAddress, policy.NotInspected, policy.OwnRule, policy.Loop} {
+	for _, r := range []policy.Reason{policy.CannotRepair, policy.NumberAddress, policy.NotInspected, policy.OwnRule, policy.Loop, policy.Restored} {
 		all["held-"+string(r)] = held(r)
 	}
 	for _, k := range []ledger.TellKind{ledger.TellReminder, ledger.TellEscalated} {
@@ -84,6 +84,9 @@ func samples() map[string]Notice {
 		n.By, n.Why = "Anne Andersen", "aftalt med afsenderen"
 		all[string(k)] = n
 	}
+	back := sample(ledger.TellWithdrawn)
+	back.By, back.Why, back.About[0].Possibly, back.About[0].Verdict = "Anne Andersen", "modtageren har den", true, verdict(policy.Hold, policy.Restored, "restored")
+	all["withdrawn-restored"] = back
 	n := sample(ledger.TellDelivered)
 	n.About[0].Reached = level.Verified
 	all["delivered"] = n

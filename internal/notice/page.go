@@ -31,6 +31,7 @@ type page struct {
 	ID        string // the message's
 	Sender    string
 	To        string // the one recipient, or "3 modtagere"
+	Restored  bool   // it may have been delivered before the ledger was brought back from a copy
 	Groups    []group
 }
 
@@ -136,6 +137,7 @@ func (p *page) add(n Notice, s Subject, w *wording) error {
 	if err != nil {
 		return err
 	}
+	p.Restored = p.Restored || s.Verdict.Reason == policy.Restored
 	for i := range p.Groups {
 		if p.Groups[i].same(g) {
 			p.Groups[i].Recipients = append(p.Groups[i].Recipients, g.Recipients...)
@@ -225,7 +227,7 @@ func whyItIs(k ledger.TellKind, s Subject) bool {
 	case ledger.TellReturned, ledger.TellDelayed:
 		return byPolicy(s) || s.Problem == LevelTooLow
 	case ledger.TellHeld, ledger.TellReminder, ledger.TellEscalated:
-		return !s.broken()
+		return !s.broken() && s.Verdict.Reason != policy.Restored
 	case ledger.TellRepaired, ledger.TellDigest:
 		return true
 	}

@@ -56,6 +56,7 @@ const (
 	NotInspected    Reason = "not-inspected"   // the authority holds what cannot be read
 	OwnRule         Reason = "rule"            // a rule of the authority's own; Rule names it
 	Loop            Reason = "loop"            // the message has been here before or went through too many hops
+	Restored        Reason = "restored"        // the ledger was brought back from a copy: the message may have left since. No rule gives it, a person does
 )
 
 // Facts is what a verdict rests on.

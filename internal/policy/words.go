@@ -77,6 +77,8 @@ func explainReason(v Verdict, lang string) string {
 		return say(lang, "Noget i beskeden kunne ikke læses: "+waits, "Something in the message could not be read: "+waits)
 	case Loop:
 		return say(lang, "Beskeden er kommet tilbage hertil eller har været gennem for mange mailservere: "+waits+", så den ikke kører i ring", "The message came back here or went through too many mail servers: "+waits+", so that it does not go round in circles")
+	case Restored:
+		return say(lang, "Postvagt er sat tilbage til en sikkerhedskopi, og beskeden kan være nået frem i mellemtiden: "+waits, "Postvagt was brought back from a backup copy, and the message may have arrived in the meantime: "+waits)
 	case OwnRule:
 		return say(lang, "Myndighedens regel »"+v.Rule+"« gælder: ", "The authority's rule \""+v.Rule+"\" applies: ") + explainAction(v, lang)
 	}

@@ -62,6 +62,8 @@ func Exercise(t *testing.T, fresh func(t *testing.T) Open) {
 		{"faults", testFaults},
 		{"one authority", testParted},
 		{"notices stay with their authority", testNoticesStay},
+		{"heads", testHeads},
+		{"marked", testMarked},
 		{"random lives", testRandom},
 	}
 	for _, test := range tests {

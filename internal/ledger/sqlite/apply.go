@@ -225,7 +225,7 @@ const outcomeUnknown = "unknown"
 
 // move writes the delivery's new row.
 func (t *tx) move(c ledger.Change, m stored, d *deliveryRow) error {
-	d.State = c.To
+	d.State, d.Possibly = c.To, d.Possibly || c.Possibly
 	if !c.Due.IsZero() {
 		d.Due = c.Due
 	}
