@@ -24,6 +24,7 @@ type Config struct {
 	Users       []User
 	TLS         TLS
 	Store       Store
+	Bodies      Bodies
 	Routes      []Route // the first that matches the recipient's domain wins; without one: the domain's MX
 	Delivery    Delivery
 	Limits      Limits

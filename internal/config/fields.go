@@ -169,6 +169,17 @@ var fields = []field{
 	{Path: "store.password_file", Type: "file", Otherwise: "PGPASSFILE, or ~/.pgpass", Doc: "A file that holds the database's password, so that it does not stand in `postgres`"},
 	{Path: "store.keys", Type: "file", Otherwise: "keys, in the ledger's folder; required with `postgres`", Sample: "/var/lib/postvagt/keys", Doc: "The key file. Without it no stored message can be read: keep a copy elsewhere. Guards over one database have the same keys"},
 
+	{Path: "bodies", Type: "mapping", Doc: "Where messages lie while they wait, always encrypted with the keys of `store`: in the ledger, or in an object store when they outgrow it. See operate.md, Bodies in an object store"},
+	{Path: "bodies.new", Type: "choice", Otherwise: "s3 where that is given", Sample: "s3", Doc: "Where new mail goes, `s3` or `ledger`. What lies elsewhere already stays there and is read from there, so `ledger` is the way out of a store: keep `s3` until nothing waits in it"},
+	{Path: "bodies.s3", Type: "mapping", Otherwise: "none: messages lie in the ledger", Sample: `{endpoint: "https://s3.eksempel.example", bucket: postvagt}`, Doc: "A bucket in any S3-compatible store. Notices stay in the ledger. While the store is away no mail is taken: senders are asked to come back"},
+	{Path: "bodies.s3.endpoint", Type: "text", Required: true, Sample: `"https://s3.eksempel.example"`, Doc: "The address of the store"},
+	{Path: "bodies.s3.bucket", Type: "text", Required: true, Sample: "postvagt", Doc: "The bucket, which must exist"},
+	{Path: "bodies.s3.region", Type: "text", Default: "us-east-1", Sample: "eu-north-1", Doc: "The region that requests are signed for; stores without regions take the default"},
+	{Path: "bodies.s3.prefix", Type: "text", Default: "postvagt", Sample: "postvagt", Doc: "What the names of all objects begin with. Each installation needs a prefix or a bucket of its own"},
+	{Path: "bodies.s3.path_style", Type: "true or false", Default: "true", Doc: "Name the bucket in the path of the address, as own stores want it. `false`: in the host name, as Amazon wants it"},
+	{Path: "bodies.s3.root_cas", Type: "file", Otherwise: "the system's", Doc: "PEM file with the certificate authorities to trust besides the system's, for a store with a private one"},
+	{Path: "bodies.s3.credentials", Type: "file", Otherwise: "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN in the environment", Sample: "s3-credentials", Doc: "A file with two lines, `aws_access_key_id = …` and `aws_secret_access_key = …`. Read at the start"},
+
 	{Path: "routes", Type: "list of mapping", Otherwise: "each domain's MX", Doc: "Where mail goes. The first that matches the recipient's domain is taken; a domain without a route goes to its MX"},
 	{Path: "routes[].to", Type: "destination", Required: true, Sample: "eksempel.example", Doc: `A domain, ".domain" for everything below it, or "*" for all`},
 	{Path: "routes[].smarthost", Type: "host:port", Otherwise: "the domain's MX", Sample: `"smarthost.example:25"`, Doc: "The server to hand over to"},

@@ -100,6 +100,9 @@ users:
   - {name: scanner, hash: "HASH", senders: [scanner@eksempel.example]}
 tls: {cert: cert.pem, key: key.pem}
 store: {sqlite: ledger.db, keys: secret/keys}
+bodies:
+  new: ledger
+  s3: {endpoint: "https://s3.eksempel.example", bucket: post, region: eu-north-1, prefix: vagt/a, path_style: true, root_cas: cert.pem, credentials: s3-keys}
 routes:
   - {to: .eksempel.example, smarthost: "127.0.0.1:12026"}
   - {to: nabo.example, smarthost: "nabo.example:25", level: verified, tls_name: mx.nabo.example, root_cas: cert.pem}
@@ -150,6 +153,7 @@ func TestFull(t *testing.T) {
 	hash := HashPassword("hemmelig")
 	keyPair(t, dir, "cert.pem", "key.pem")
 	write(t, dir, "password", "kodeord\r\n")
+	write(t, dir, "s3-keys", "aws_access_key_id = AKIA1\naws_secret_access_key = hemmelig\n")
 	write(t, dir, "header", "X-Anden-Vagt: fedcba9876543210\n")
 	write(t, dir, "postvagt.yaml", strings.Replace(full, "HASH", hash, 1))
 	for _, f := range fields {
@@ -199,6 +203,8 @@ func TestFull(t *testing.T) {
 		Users: []User{{Name: "scanner", Hash: hash, Senders: []string{"scanner@eksempel.example"}}},
 		TLS:   TLS{Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem")},
 		Store: Store{SQLite: filepath.Join(dir, "ledger.db"), Keys: filepath.Join(dir, "secret", "keys")},
+		Bodies: Bodies{S3: &S3{Endpoint: "https://s3.eksempel.example", Bucket: "post", Region: "eu-north-1", Prefix: "vagt/a", PathStyle: true,
+			RootCAs: filepath.Join(dir, "cert.pem"), Keys: S3Keys{ID: "AKIA1", Secret: "hemmelig"}}},
 		Routes: []Route{
 			{To: ".eksempel.example", SmartHost: "127.0.0.1:12026"},
 			{To: "nabo.example", SmartHost: "nabo.example:25", Level: level.Verified, TLSName: "mx.nabo.example", RootCAs: filepath.Join(dir, "cert.pem")},

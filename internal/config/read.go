@@ -42,6 +42,7 @@ func (r *reader) config(data []byte) *Config {
 		c.TLS = r.tls(s.mapping("tls"))
 	}
 	c.Store = r.store(s.mapping("store"))
+	c.Bodies = r.bodies(s.mapping("bodies"))
 	c.Node = r.node(s, c)
 	for _, route := range s.mappings("routes") {
 		c.Routes = append(c.Routes, r.route(route))
