@@ -2,7 +2,10 @@ package lab
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -51,46 +54,75 @@ func Check(t testing.TB, store ledger.Store, open func(id string, sealed []byte)
 	k.mu.Lock()
 	told := strings.Join(k.told, "\n")
 	k.mu.Unlock()
-	for number, id := range l.Accepted() {
-		a.Accepted++
-		story, err := store.Story(t.Context(), ledger.MessageID(id))
-		if err != nil {
-			t.Errorf("%s was promised as %s: %v", number, id, err)
+	var mu sync.Mutex
+	accepted := l.Accepted()
+	each(slices.Collect(maps.Keys(accepted)), func(number string) {
+		story, err := store.Story(t.Context(), ledger.MessageID(accepted[number]))
+		mu.Lock()
+		defer mu.Unlock()
+		if a.Accepted++; err != nil {
+			t.Errorf("%s was promised as %s: %v", number, accepted[number], err)
 			a.Lost++
-			continue
+			return
 		}
-		d, copies := story.Deliveries[0], k.Copies(number)
-		if d.Possibly {
-			a.Marked++
-		}
-		switch {
-		case d.State == ledger.Delivered && copies > 0:
-			a.Delivered++
-		case d.State == ledger.Returned && strings.Contains(told, id):
-			a.Told++
-		default:
-			a.Lost++
-			t.Errorf("%s (%s) is %s with %d copies", number, id, d.State, copies)
-		}
-		if copies > 1 {
-			a.Twice++
-			if !d.Possibly {
-				t.Errorf("%s (%s) arrived %d times and is not marked\nattempts %+v", number, id, copies, story.Attempts)
-			}
-		}
-	}
-	for _, number := range l.Others() {
+		a.count(t, number, story, k.Copies(number), strings.Contains(told, accepted[number]))
+	})
+	each(l.Others(), func(number string) {
 		copies := k.Copies(number)
-		if copies > 0 {
-			a.Unheard++
-		}
 		if copies > 1 && !marked(t.Context(), t, store, number) {
 			t.Errorf("%s arrived %d times and is not marked", number, copies)
 		}
-	}
+		mu.Lock()
+		defer mu.Unlock()
+		if copies > 0 {
+			a.Unheard++
+		}
+	})
 	t.Logf("accepted %d = delivered %d + told %d + open 0; lost %d; arrived twice %d, all among %d marked; %d more arrived whose 250 was not heard",
 		a.Accepted, a.Delivered, a.Told, a.Lost, a.Twice, a.Marked, a.Unheard)
 	return a
+}
+
+// count adds a promised message to the account.
+func (a *Account) count(t testing.TB, number string, story ledger.Story, copies int, told bool) {
+	t.Helper()
+	d := story.Deliveries[0]
+	if d.Possibly {
+		a.Marked++
+	}
+	switch {
+	case d.State == ledger.Delivered && copies > 0:
+		a.Delivered++
+	case d.State == ledger.Returned && told:
+		a.Told++
+	default:
+		a.Lost++
+		t.Errorf("%s (%s) is %s with %d copies", number, story.Message.ID, d.State, copies)
+	}
+	if copies > 1 {
+		a.Twice++
+		if !d.Possibly {
+			t.Errorf("%s (%s) arrived %d times and is not marked\nattempts %+v", number, story.Message.ID, copies, story.Attempts)
+		}
+	}
+}
+
+// each calls f for every number, several at once.
+func each(numbers []string, f func(number string)) {
+	var wg sync.WaitGroup
+	next := make(chan string)
+	for range 8 {
+		wg.Go(func() {
+			for n := range next {
+				f(n)
+			}
+		})
+	}
+	for _, n := range numbers {
+		next <- n
+	}
+	close(next)
+	wg.Wait()
 }
 
 // marked reports whether the ledger marks the message of that number as possibly delivered.
