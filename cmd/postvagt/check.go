@@ -36,6 +36,10 @@ func (c checkCmd) Run(s streams) error {
 	for _, line := range said.Ways {
 		fmt.Fprintln(s.out, line)
 	}
+	fmt.Fprintln(s.out, said.Bodies)
+	for _, line := range said.Apart {
+		fmt.Fprintln(s.out, line)
+	}
 	for _, w := range said.Warnings {
 		fmt.Fprintln(s.out, "!", w)
 	}
@@ -46,6 +50,8 @@ func (c checkCmd) Run(s streams) error {
 type description struct {
 	Authorities []authorityWords `json:"authorities"`
 	Ways        []string         `json:"ways"`
+	Apart       []string         `json:"apart,omitempty"` // with several authorities: who is apart from whom, and what they share
+	Bodies      string           `json:"bodies"`
 	Warnings    []string         `json:"warnings"`
 }
 
@@ -56,7 +62,7 @@ type authorityWords struct {
 }
 
 func describe(c *config.Config, lang string) description {
-	d := description{Warnings: append([]string{}, c.Warnings...)}
+	d := description{Warnings: append([]string{}, c.Warnings...), Bodies: bodies(c, lang == "da")}
 	for _, a := range c.Authorities {
 		w := authorityWords{Name: a.Name, Words: policy.Describe(a.Policy, lang)}
 		if p, err := policy.New(a.Policy); err == nil {
@@ -64,12 +70,18 @@ func describe(c *config.Config, lang string) description {
 		}
 		d.Authorities = append(d.Authorities, w)
 	}
+	for _, a := range c.Authorities {
+		for _, r := range a.Routes {
+			d.Ways = append(d.Ways, way(c, r, lang)...)
+		}
+	}
 	for _, r := range c.Routes {
 		d.Ways = append(d.Ways, way(c, r, lang)...)
 	}
 	if i := len(c.Routes); i == 0 || c.Routes[i-1].To != "*" {
-		d.Ways = append(d.Ways, way(c, config.Route{To: "*", Level: c.RouteOf("").Level}, lang)...)
+		d.Ways = append(d.Ways, way(c, config.Route{To: "*", Level: level.Encrypted}, lang)...)
 	}
+	d.Apart = apartWords(c, lang)
 	return d
 }
 
@@ -84,6 +96,9 @@ func way(c *config.Config, r config.Route, lang string) []string {
 		to = pick(da, "alle andre", "everybody else")
 	}
 	line := fmt.Sprintf(pick(da, "Post til %s går til %s.", "Mail to %s goes to %s."), to, by)
+	if r.Authority != "" {
+		line = fmt.Sprintf(pick(da, "Post fra %s til %s går til %s.", "Mail from %s to %s goes to %s."), r.Authority, to, by)
+	}
 	if r.Level > level.Cleartext {
 		line += fmt.Sprintf(pick(da, " Al post dertil skal på %s (%s).", " All mail there must travel on %s (%s)."), policy.LevelWords(r.Level, lang), r.Level)
 	}
@@ -91,10 +106,13 @@ func way(c *config.Config, r config.Route, lang string) []string {
 		line += fmt.Sprintf(pick(da, " Myndigheden indestår for, at serveren sender videre på %s (%s); kvitteringen siger da, at det er oplyst, ikke målt.", " The authority vouches that this server carries mail on at %s (%s); the receipt then says vouched, not measured."), policy.LevelWords(r.Vouches, lang), r.Vouches)
 	}
 	lines := []string{line}
-	if c.AuthorityOf(r.To) != nil {
+	if own := c.AuthorityOf(r.To); own != nil && (r.Authority == "" || r.Authority == own.Name) {
 		return lines
 	}
 	for _, a := range c.Authorities {
+		if r.Authority != "" && r.Authority != a.Name {
+			continue
+		}
 		for _, cl := range class.All {
 			need := policy.LevelFor(a.Policy, cl)
 			if s := obstacle(r, cl, need, da); s != "" {
@@ -127,6 +145,22 @@ func obstacle(r config.Route, cl class.Class, need level.Level, da bool) string 
 	}
 	return fmt.Sprintf(pick(da, "%s oplysninger (%s) kræver %s. De forlader kun huset, hvis %s beviser navnet %s med TLS 1.2 eller nyere; ellers sendes de ikke, og afsenderen får at vide hvorfor.",
 		"%s information (%s) needs %s. It leaves only if %s proves the name %s with TLS 1.2 or newer; otherwise it is not sent, and its sender is told why."), words, cl, need, r.SmartHost, name)
+}
+
+// bodies says where the content of waiting messages lies.
+func bodies(c *config.Config, da bool) string {
+	s := c.Bodies.S3
+	if s == nil {
+		return fmt.Sprintf(pick(da, "Mens beskeder venter, ligger deres indhold krypteret i regnskabet, %s.",
+			"While messages wait, their content lies encrypted in the ledger, %s."), where(c))
+	}
+	store := s.Endpoint + "/" + s.Bucket + "/" + s.Prefix
+	if !c.Bodies.New {
+		return fmt.Sprintf(pick(da, "Nye beskeders indhold lægges krypteret i regnskabet, %s. Det, der allerede ligger i objektlageret %s, læses og slettes der.",
+			"The content of new messages is put, encrypted, into the ledger, %s. What lies in the object store %s already is read and removed there."), where(c), store)
+	}
+	return fmt.Sprintf(pick(da, "Mens beskeder venter, ligger deres indhold krypteret i objektlageret %s. Når lageret ikke svarer, tages der ikke imod post, og afsenderens server prøver igen senere. Vagtens egne beskeder til folk ligger i regnskabet og sendes stadig.",
+		"While messages wait, their content lies encrypted in the object store %s. While the store does not answer, no mail is taken, and the sending server tries again later. The guard's own notices lie in the ledger and still go out."), store)
 }
 
 func pick(da bool, danish, english string) string {

@@ -31,6 +31,8 @@ func (r *reader) authority(s section) Authority {
 		a.Contact = a.SafetyNet
 	}
 	r.inside(&a, net, "authorities.safety_net", "a notice that nobody else could get would leave the house")
+	a.Keys = r.file(s, "keys")
+	a.Routes = r.ownWays(s, a.Name)
 	a.Policy = r.policy(s, a.Domains)
 	for _, u := range s.mappings("units") {
 		a.Units = append(a.Units, r.unit(u, &a))

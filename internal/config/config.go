@@ -3,9 +3,11 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -36,8 +38,9 @@ type Config struct {
 // Exchange Online's are by all its tenants, the mail must prove itself: by a secret header field, a client certificate, or both.
 type Trust struct {
 	Net         netip.Prefix
-	OwnSenders  bool   // only mail whose envelope sender is in the authority's own domains
-	Header      string // name of the field that must be there with the value Secret; the guard takes it off. "" none
+	Authorities []string // by name: whose mail servers are there; the first accounts for mail that no address settles. Empty: the only authority's
+	OwnSenders  bool     // only mail whose envelope sender is in the domains of these authorities
+	Header      string   // name of the field that must be there with the value Secret; the guard takes it off. "" none
 	Secret      string
 	Certificate string // name the client's TLS certificate must prove; "" none
 }
@@ -48,6 +51,8 @@ type Authority struct {
 	Domains          []string // lower case, A-labels; ".eksempel.example" means all below
 	SafetyNet        string   // mailbox: last rung of the ladder
 	Contact          string   // shown in notices; default SafetyNet
+	Keys             string   // its own key file; "" the installation's
+	Routes           []Route  // its own ways out, before the common ones; they serve no other authority
 	Policy           policy.Options
 	Units            []Unit
 	VerifyRecipients bool // ask our own server whether a mailbox exists before a stranger's mail for it is taken
@@ -88,9 +93,10 @@ type Listen struct {
 
 // User may submit.
 type User struct {
-	Name    string
-	Hash    string   // argon2id PHC string or bcrypt
-	Senders []string // addresses and patterns it may send as; empty: any address of the authority's domains
+	Name        string
+	Hash        string   // argon2id PHC string or bcrypt
+	Authorities []string // by name: for whom it may send; the first accounts for mail without a sender. Empty: the only authority
+	Senders     []string // addresses and patterns it may send as; empty: any address of these authorities' domains
 }
 
 // TLS is our certificate; the files are read anew when they change.
@@ -112,6 +118,9 @@ type Route struct {
 	TLSName        string      // name the hop's certificate must prove; "" its own
 	RootCAs        string      // PEM file with extra roots; "" the system's
 	User, Password string      // AUTH towards the smart host
+
+	Authority string // whose own route it is; "" a common one
+	HandOver  string // from RouteOf only: the authority of this installation to which the mail is handed over here, as mail from outside
 }
 
 // Delivery holds the times of a delivery's life.
@@ -183,23 +192,82 @@ func (c *Config) AuthorityOf(domain string) *Authority {
 	return best
 }
 
-// RouteOf returns the route for a recipient domain; the zero Route, with its default Level, means the domain's MX.
-func (c *Config) RouteOf(domain string) Route {
-	domain = canonical(domain)
-	var route Route
-	for _, r := range c.Routes {
-		if r.To == "*" || inZone(r.To, domain) {
-			route = r
-			break
+// AuthorityNamed returns an authority; nil when there is none of that name.
+func (c *Config) AuthorityNamed(name string) *Authority {
+	for i := range c.Authorities {
+		if c.Authorities[i].Name == name {
+			return &c.Authorities[i]
 		}
+	}
+	return nil
+}
+
+// Bound returns the authorities that a user or a trusted network is bound to, as its Authorities say.
+func (c *Config) Bound(names []string) (bound []*Authority) {
+	if len(names) == 0 && len(c.Authorities) == 1 {
+		return []*Authority{&c.Authorities[0]}
+	}
+	for _, name := range names {
+		if a := c.AuthorityNamed(name); a != nil {
+			bound = append(bound, a)
+		}
+	}
+	return bound
+}
+
+// KeysOf is the key file of an authority.
+func (c *Config) KeysOf(a *Authority) string {
+	if a.Keys != "" {
+		return a.Keys
+	}
+	return c.Store.Keys
+}
+
+// RouteOf returns the way of an authority's mail to a domain: its own routes, then the common ones, then the domain's MX, which
+// is the zero Route with its default Level. To its own domains a common route that names the domain comes before an own "*",
+// which is meant for the world. Mail to another authority of the installation never takes a common route, which would lead past
+// that authority's rules: it is handed over here, unless an own route names the domain.
+func (c *Config) RouteOf(from *Authority, domain string) Route {
+	domain = canonical(domain)
+	to := c.AuthorityOf(domain)
+	var route Route
+	switch {
+	case to == from:
+		route, _ = match(c.homeRoutes(from), domain)
+	case to != nil:
+		own, found := match(from.Routes, domain)
+		if !found || own.To == "*" {
+			return Route{To: domain, HandOver: to.Name}
+		}
+		route = own
+	default:
+		route, _ = match(slices.Concat(from.Routes, c.Routes), domain)
 	}
 	if route.Level == level.None {
 		route.Level = level.Encrypted
-		if c.AuthorityOf(domain) != nil {
+		if to == from {
 			route.Level = level.Cleartext
 		}
 	}
 	return route
+}
+
+// homeRoutes are the routes to an authority's own mailboxes, in their order: those that name a domain come first.
+func (c *Config) homeRoutes(a *Authority) []Route {
+	all := slices.Concat(a.Routes, c.Routes)
+	slices.SortStableFunc(all, func(x, y Route) int {
+		return cmp.Compare(strings.Count(x.To, "*"), strings.Count(y.To, "*"))
+	})
+	return all
+}
+
+func match(routes []Route, domain string) (Route, bool) {
+	for _, r := range routes {
+		if r.To == "*" || inZone(r.To, domain) {
+			return r, true
+		}
+	}
+	return Route{}, false
 }
 
 // canonical is the form in which domains are compared; what is no domain (an address literal) stays, in lower case.

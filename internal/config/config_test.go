@@ -62,16 +62,16 @@ func TestMinimal(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", d.what, diff)
 		}
 	}
-	if len(c.Trusted) != 1 || c.Trusted[0] != (Trust{Net: netip.MustParsePrefix("127.0.0.0/8")}) {
+	if len(c.Trusted) != 1 || c.Trusted[0].Net != netip.MustParsePrefix("127.0.0.0/8") || c.Trusted[0].OwnSenders || c.Trusted[0].Header != "" || c.Trusted[0].Certificate != "" {
 		t.Errorf("trusted %v", c.Trusted)
 	}
 	if c.AuthorityOf("Eksempel.Example") != &c.Authorities[0] || c.AuthorityOf("nabo.example") != nil || c.AuthorityOf("x.eksempel.example") != nil {
 		t.Error("AuthorityOf is wrong")
 	}
-	if got := c.RouteOf("eksempel.example").SmartHost; got != "127.0.0.1:12026" {
+	if got := c.RouteOf(&c.Authorities[0], "eksempel.example").SmartHost; got != "127.0.0.1:12026" {
 		t.Errorf("own domain goes to %s", got)
 	}
-	if got := c.RouteOf("nabo.example").SmartHost; got != "127.0.0.1:12025" {
+	if got := c.RouteOf(&c.Authorities[0], "nabo.example").SmartHost; got != "127.0.0.1:12025" {
 		t.Errorf("another domain goes to %s", got)
 	}
 }

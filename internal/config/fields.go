@@ -100,6 +100,8 @@ var fields = []field{
 	{Path: "authorities[].domains", Type: "list of domain", Required: true, Doc: `The authority's own mail domains: who is inside. ".eksempel.example" means everything below eksempel.example, but not that domain itself`},
 	{Path: "authorities[].safety_net", Type: "address", Required: true, Sample: "sikkerhedsnet@eksempel.example", Doc: "The mailbox that gets a notice when it could be told to nobody nearer. People must read it every working day"},
 	{Path: "authorities[].contact", Type: "text", Otherwise: "the safety net", Doc: "Whom senders may ask, as shown in notices: an address, a telephone number, a page"},
+	{Path: "authorities[].keys", Type: "file", Otherwise: "`store.keys`", Sample: "/var/lib/postvagt/keys-eksempel", Doc: "The authority's own key file, made at the first start. What one authority's keys sealed no other's can open. Needed to keep several authorities' mail apart on disk"},
+	{Path: "authorities[].routes", Type: "list of mapping", Doc: "The authority's own ways out, before the common `routes`; written like those. To its own domains a common route that names the domain comes before a `*` here. Mail to another authority of this installation is handed over here, by both authorities' rules, unless a route here names its domain"},
 	{Path: "authorities[].gateways", Type: "list of domain", Doc: "Domains of secure gateways where a CPR number may be the recipient's address, as with Digital Post from Outlook"},
 	{Path: "authorities[].matrix", Type: "mapping", Doc: "The least level of the channel to recipients outside, by the class of the message"},
 	{Path: "authorities[].matrix.ordinary", Type: "level", Otherwise: "none required", Sample: "encrypted", Doc: "For messages in which nothing was found"},
@@ -149,6 +151,7 @@ var fields = []field{
 
 	{Path: "trusted", Type: "list of network", Sample: "[127.0.0.0/8]", Doc: "The networks of the authority's own mail servers: mail from there may go out. Each entry is a network, or a mapping for networks shared with strangers, as Exchange Online's are"},
 	{Path: "trusted[].net", Type: "network", Required: true, Sample: "192.0.2.0/24", Doc: "The network, or one address"},
+	{Path: "trusted[].authorities", Type: "list of text", Otherwise: "the only authority; required with several", Sample: "Eksempel Kommune", Doc: "Whose mail servers these are, by name. They cannot send as anybody else's addresses. Mail of which no address says whose it is (a forward, a report) is accounted to the first"},
 	{Path: "trusted[].senders", Type: "choice", Otherwise: "own where header or certificate is given, else any", Sample: "own", Doc: "`own`: only mail whose envelope sender is in the authority's own domains. `any`: every sender, as forwarded mail has"},
 	{Path: "trusted[].header", Type: "text", Sample: `"X-Eksempel-Vagt: <long random secret>"`, Doc: "A header field with a secret value that the mail must carry. The guard takes it off"},
 	{Path: "trusted[].header_file", Type: "file", Doc: "A file that holds the header line, so that the secret does not stand in the configuration"},
@@ -157,7 +160,8 @@ var fields = []field{
 	{Path: "users", Type: "list of mapping", Doc: "Who may submit mail with a password"},
 	{Path: "users[].name", Type: "text", Required: true, Sample: "scanner-3", Doc: "The user's name in AUTH"},
 	{Path: "users[].hash", Type: "password hash", Required: true, Sample: `"$argon2id$…"`, Doc: "The password's hash, argon2id or bcrypt: `postvagt hash-password` makes one"},
-	{Path: "users[].senders", Type: "list of pattern", Otherwise: "any address of the authorities' domains", Doc: "The senders it may use, by " + pattern},
+	{Path: "users[].authorities", Type: "list of text", Otherwise: "the only authority; required with several", Sample: "Eksempel Kommune", Doc: "For which authorities the user may send, by name. Mail without a sender is accounted to the first"},
+	{Path: "users[].senders", Type: "list of pattern", Otherwise: "any address of these authorities' domains", Doc: "The senders it may use, by " + pattern},
 
 	{Path: "tls", Type: "mapping", Doc: "The guard's own certificate. The files are read anew when they change"},
 	{Path: "tls.cert", Type: "file", Required: true, Doc: "PEM file with the certificate and its chain"},

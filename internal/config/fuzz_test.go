@@ -38,13 +38,27 @@ func FuzzParse(f *testing.F) {
 		if len(c.Authorities) == 0 || (c.Store.SQLite == "") == (c.Store.Postgres == "") || c.Node == "" || c.Store.Keys == "" || c.Delivery.Return <= c.Delivery.Delay || len(c.Delivery.Retry) == 0 {
 			t.Fatalf("accepted, but incomplete: %+v", c)
 		}
+		for _, u := range c.Users {
+			if len(c.Bound(u.Authorities)) == 0 {
+				t.Fatalf("user %q may send for nobody", u.Name)
+			}
+		}
+		for _, n := range c.Trusted {
+			if len(c.Bound(n.Authorities)) == 0 {
+				t.Fatalf("%v is trusted for nobody", n.Net)
+			}
+		}
 		for i, a := range c.Authorities {
 			for _, d := range a.Domains {
 				if !strings.HasPrefix(d, ".") && c.AuthorityOf(d) != &c.Authorities[i] {
 					t.Fatalf("%q is not its own authority's", d)
 				}
-				if c.RouteOf(d).Level == level.None {
-					t.Fatalf("the route to %q has no level", d)
+				for j := range c.Authorities {
+					// A ".zone" of one authority may hold a domain of another: what counts is whose the domain is.
+					own := c.AuthorityOf(d) == &c.Authorities[j]
+					if r := c.RouteOf(&c.Authorities[j], d); (r.HandOver == "") != (r.Level != level.None) || own && r.HandOver != "" || r.Authority != "" && r.Authority != c.Authorities[j].Name {
+						t.Fatalf("the way to %q for %q: %+v", d, c.Authorities[j].Name, r)
+					}
 				}
 			}
 		}

@@ -329,7 +329,11 @@ func TestAuthorityAndRoute(t *testing.T) {
 		if a := c.AuthorityOf(test.domain); a != nil {
 			name = a.Name
 		}
-		route := c.RouteOf(test.domain)
+		from := c.AuthorityOf(test.domain)
+		if from == nil {
+			from = &c.Authorities[0]
+		}
+		route := c.RouteOf(from, test.domain)
 		if name != test.authority || route.SmartHost != test.smarthost || route.Level != test.least {
 			t.Errorf("%q: authority %q, smart host %q, level %v; want %q, %q, %v", test.domain, name, route.SmartHost, route.Level, test.authority, test.smarthost, test.least)
 		}

@@ -57,6 +57,7 @@ func (r *reader) config(data []byte) *Config {
 	r.domainsOnce(root)
 	r.exposedSelf(root)
 	r.whole(s, c)
+	r.apart(s, c)
 	return c
 }
 
@@ -105,6 +106,8 @@ func (r *reader) user(s section) User {
 		Name:    one(s, "name", parseText).value,
 		Hash:    one(s, "hash", parseHash).value,
 		Senders: values(many(s, "senders", parsePattern)),
+
+		Authorities: values(many(s, "authorities", parseText)),
 	}
 	return u
 }

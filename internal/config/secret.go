@@ -3,6 +3,7 @@ package config
 import (
 	"crypto/tls"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -58,13 +59,15 @@ func (r *reader) exposedSelf(root *node) {
 		r.exposed(r.path, "this file", 0)
 		return
 	}
-	for _, key := range []string{"users", "routes", "trusted"} {
-		for _, item := range root.get(key).all() {
-			for _, secret := range []string{"hash", "password", "header"} {
-				if item.get(secret) != nil {
-					r.exposed(r.path, "this file", 0)
-					return
-				}
+	items := slices.Concat(root.get("users").all(), root.get("routes").all(), root.get("trusted").all())
+	for _, a := range root.get("authorities").all() {
+		items = append(items, a.get("routes").all()...)
+	}
+	for _, item := range items {
+		for _, secret := range []string{"hash", "password", "header"} {
+			if item.get(secret) != nil {
+				r.exposed(r.path, "this file", 0)
+				return
 			}
 		}
 	}

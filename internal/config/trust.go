@@ -35,6 +35,7 @@ func (r *reader) trust(s section) Trust {
 	t := Trust{
 		Net:         one(s, "net", parseNetwork).value,
 		Certificate: one(s, "certificate", parseDomain).value,
+		Authorities: values(many(s, "authorities", parseText)),
 	}
 	header := one(s, "header", parseSecret)
 	if file := r.secret(s, "header_file"); file != "" {

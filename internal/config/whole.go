@@ -37,10 +37,11 @@ func (r *reader) whole(s section, c *Config) {
 	r.namesOnce(s.n.get("users"), "users.name", "name")
 	r.wholeListen(s.n.get("listen"), c)
 	r.wholeUsers(s, c)
-	routes := s.n.get("routes").all()
-	if len(routes) == len(c.Routes) {
-		r.routesMatch(routes, c)
-		r.routesLeave(routes, c)
+	r.wholeRoutes(s.n.get("routes").all(), c.Routes, c)
+	for i, a := range s.n.get("authorities").all() {
+		if i < len(c.Authorities) {
+			r.wholeRoutes(a.get("routes").all(), c.Authorities[i].Routes, c)
+		}
 	}
 	r.ownRoutes(s, c)
 	if c.Host != "" && !strings.Contains(c.Host, ".") {
@@ -142,13 +143,21 @@ func (r *reader) wholeUsers(s section, c *Config) {
 	}
 }
 
+// wholeRoutes checks the routes of one list against one another and against the listeners.
+func (r *reader) wholeRoutes(nodes []*node, routes []Route, c *Config) {
+	if len(nodes) == len(routes) {
+		r.routesMatch(nodes, routes)
+		r.routesLeave(nodes, routes, c)
+	}
+}
+
 // routesMatch tells routes that never match because one before takes all their mail.
-func (r *reader) routesMatch(nodes []*node, c *Config) {
-	for i, route := range c.Routes {
+func (r *reader) routesMatch(nodes []*node, routes []Route) {
+	for i, route := range routes {
 		if route.To == "" {
 			continue
 		}
-		for j, before := range c.Routes[:i] {
+		for j, before := range routes[:i] {
 			if covers(before.To, route.To) {
 				r.mistake(nodes[i].get("to").at(), fmt.Sprintf("routes.to %s never matches", quote(route.To)),
 					fmt.Sprintf("the route to %s in line %d takes its mail", quote(before.To), nodes[j].get("to").at()), "the first match wins: move the narrower route up, or remove it")
@@ -164,8 +173,8 @@ func covers(a, b string) bool {
 }
 
 // routesLeave tells routes that lead back here.
-func (r *reader) routesLeave(nodes []*node, c *Config) {
-	for i, route := range c.Routes {
+func (r *reader) routesLeave(nodes []*node, routes []Route, c *Config) {
+	for i, route := range routes {
 		for _, l := range c.Listen.all() {
 			if route.SmartHost != "" && route.SmartHost == l.addr {
 				r.mistake(nodes[i].get("smarthost").at(), fmt.Sprintf("routes.smarthost %s is the guard's own listen.%s", quote(route.SmartHost), l.key), "mail would go round in a loop", "name the next server")
@@ -177,12 +186,13 @@ func (r *reader) routesLeave(nodes []*node, c *Config) {
 // ownRoutes warns of own domains whose mail would go the way of the world's.
 func (r *reader) ownRoutes(s section, c *Config) {
 	for _, a := range c.Authorities {
+		routes := c.homeRoutes(&a)
 		for _, zone := range a.Domains {
-			i := slices.IndexFunc(c.Routes, func(route Route) bool { return covers(route.To, zone) })
+			i := slices.IndexFunc(routes, func(route Route) bool { return covers(route.To, zone) })
 			switch {
 			case i < 0:
 				r.warn(s.n.get("routes").at(), "no route for the own domain %s: its mail goes to its MX, which is often this guard itself; write where its mailboxes are", zone)
-			case c.Routes[i].To == "*" && slices.ContainsFunc(c.Routes, func(route Route) bool { return route.To != "*" }):
+			case routes[i].To == "*" && slices.ContainsFunc(routes, func(route Route) bool { return route.To != "*" }):
 				r.warn(s.n.get("routes").at(), `the own domain %s has no route of its own: mail to its mailboxes goes by "*", with the mail to the world`, zone)
 			}
 		}

@@ -59,38 +59,34 @@ func (in intake) said(c *smtpin.Client, sender, to mail.Address, r *smtpin.Reply
 }
 
 func (in intake) maySendAs(user string, sender mail.Address) bool {
-	i := slices.IndexFunc(in.cfg.Users, func(u config.User) bool { return u.Name == user })
-	if i < 0 {
+	u := in.user(user)
+	if u == nil {
 		return false
 	}
 	if sender == "" {
 		return true // bounces and receipts of a submitting system
 	}
-	if len(in.cfg.Users[i].Senders) == 0 {
-		return in.cfg.AuthorityOf(sender.Domain()) != nil
+	whose := in.authorityOf(sender)
+	if whose != nil && !slices.Contains(in.cfg.Bound(u.Authorities), whose) {
+		return false
 	}
-	return slices.ContainsFunc(in.cfg.Users[i].Senders, func(p string) bool { return policy.Match(p, sender) })
+	if len(u.Senders) == 0 {
+		return whose != nil
+	}
+	return slices.ContainsFunc(u.Senders, func(p string) bool { return policy.Match(p, sender) })
 }
 
-// Rcpt refuses in the conversation what can be refused there: relaying for strangers, a second authority in one inbound
-// message.
+// Rcpt refuses in the conversation what can be refused there: relaying for strangers, sending as another authority, a second
+// authority in one inbound message, a mailbox that does not exist.
 func (in intake) Rcpt(ctx context.Context, e *smtpin.Envelope, r smtpin.Recipient) (reply *smtpin.Reply) {
 	defer func() { in.said(e.Client, e.Sender, r.Address, reply) }()
-	own := in.cfg.AuthorityOf(r.Address.Domain())
-	if own == nil && in.trust(e.Client, e.Sender) == distrusted {
-		return &smtpin.Reply{Code: 550, Enhanced: "5.7.1", Text: "This server does not relay mail from your address to that domain."}
+	sure, open := in.own(e.Client, e.Sender, nil)
+	own, to := slices.Concat(sure, open), in.authorityOf(r.Address)
+	if no := in.mayName(e, own, to); no != nil {
+		return no
 	}
-	if own == nil {
-		return nil
-	}
-	for _, other := range e.Recipients {
-		if a := in.cfg.AuthorityOf(other.Address.Domain()); a != nil && a != own {
-			// The ledger keeps authorities strictly apart; a client sends the rest in a transaction of its own (RFC 5321, section 4.5.3.1.10).
-			return &smtpin.Reply{Code: 452, Enhanced: "4.5.3", Text: "Send to this recipient in a transaction of its own."}
-		}
-	}
-	if in.trust(e.Client, e.Sender) == distrusted {
-		return in.unknownRecipient(ctx, own, r.Address)
+	if len(own) == 0 {
+		return in.unknownRecipient(ctx, to, r.Address)
 	}
 	return nil
 }
@@ -99,9 +95,17 @@ func (in intake) Rcpt(ctx context.Context, e *smtpin.Envelope, r smtpin.Recipien
 func (in intake) Data(ctx context.Context, e *smtpin.Envelope, data []byte) (reply *smtpin.Reply) {
 	defer func() { in.said(e.Client, e.Sender, "", reply) }()
 	started := now()
-	in2, reply := in.read(e, data)
+	w, reply := in.read(e, data)
 	if reply != nil {
 		return reply
+	}
+	return in.take(ctx, w, started)
+}
+
+// take makes a message that was read durable; it answers 250 when custody has passed.
+func (in intake) take(ctx context.Context, in2 *incoming, started time.Time) *smtpin.Reply {
+	if _, err := in.keys.Of(in2.authority.Name); err != nil {
+		return temporary("The mail of this authority cannot be stored just now.", err)
 	}
 	if err := in.decide(ctx, in2); err != nil {
 		return temporary("The message could not be inspected just now.", err)
@@ -115,7 +119,7 @@ func (in intake) Data(ctx context.Context, e *smtpin.Envelope, data []byte) (rep
 	}
 	in.metrics.accepted(in2, now().Sub(started))
 	in.log.Info("accepted", "message", a.Message.ID, "direction", in2.direction, "authority", in2.authority.Name,
-		"size", len(data), "recipients", len(a.Deliveries), "findings", len(in2.report.Findings), "client", e.Client.IP)
+		"size", len(in2.message.Raw), "recipients", len(a.Deliveries), "findings", len(in2.report.Findings), "client", a.Message.Client)
 	return &smtpin.Reply{Code: 250, Enhanced: "2.0.0", Text: "Accepted as " + string(a.Message.ID)}
 }
 
@@ -127,6 +131,7 @@ type incoming struct {
 	message   *mail.Message
 	direction policy.Direction
 	authority *config.Authority
+	from      string // the authority here that handed it over; "" it came from elsewhere
 	report    inspect.Report
 	verdicts  []policy.Verdict // one per envelope recipient
 	repaired  []byte           // nil when nobody gets a repaired body
@@ -137,71 +142,16 @@ type incoming struct {
 // read parses the message and settles direction and authority.
 func (in intake) read(e *smtpin.Envelope, data []byte) (*incoming, *smtpin.Reply) {
 	m := mail.Parse(data, mail.Limits{})
-	tr := in.trust(e.Client, e.Sender)
-	if tr == needsHeader {
-		tr = in.headerTrust(e, m)
-		if tr == distrusted && slices.ContainsFunc(e.Recipients, func(r smtpin.Recipient) bool { return in.cfg.AuthorityOf(r.Address.Domain()) == nil }) {
-			return nil, &smtpin.Reply{Code: 550, Enhanced: "5.7.1",
-				Text: "This server relays for your network only with the agreed header. Ask the mail administrator of the authority."}
-		}
+	own, _ := in.own(e.Client, e.Sender, m)
+	direction, authority := in.whose(e, own)
+	if authority == nil { // the conversation counted on the agreed header
+		return nil, &smtpin.Reply{Code: 550, Enhanced: "5.7.1",
+			Text: "This server relays for your network only with the agreed header. Ask the mail administrator of the authority."}
 	}
 	if bare := in.withoutSecrets(m); bare != nil {
 		m = mail.Parse(bare, mail.Limits{})
 	}
-	w := &incoming{id: ledger.NewMessageID(), at: now(), envelope: e, message: m, direction: in.direction(e, tr), headerID: headerID(m)}
-	w.authority = in.authority(w)
-	return w, nil
-}
-
-// direction: mail from the authority is what a trusted or authenticated client hands over with a sender of the
-// authority's, or towards anybody outside; the rest is mail to it. A forward keeps its outside sender and still leaves.
-func (in intake) direction(e *smtpin.Envelope, tr trust) policy.Direction {
-	if tr == distrusted {
-		return policy.Inbound
-	}
-	if in.cfg.AuthorityOf(e.Sender.Domain()) != nil {
-		return policy.Outbound
-	}
-	for _, r := range e.Recipients {
-		if in.cfg.AuthorityOf(r.Address.Domain()) == nil {
-			return policy.Outbound
-		}
-	}
-	return policy.Inbound
-}
-
-// authority: whose message it is. Outbound: the sender's; inbound: the recipients'. A forward with a foreign sender
-// belongs to the authority that is first in the file when no address says more.
-func (in intake) authority(w *incoming) *config.Authority {
-	if w.direction == policy.Outbound {
-		if a := in.cfg.AuthorityOf(w.envelope.Sender.Domain()); a != nil {
-			return a
-		}
-		if a := in.authorityOfUser(w.envelope.Client.User); a != nil {
-			return a
-		}
-	}
-	for _, r := range w.envelope.Recipients {
-		if a := in.cfg.AuthorityOf(r.Address.Domain()); a != nil {
-			return a
-		}
-	}
-	return &in.cfg.Authorities[0]
-}
-
-// authorityOfUser is the authority whose addresses a submitting user may send as; nil when that names none.
-func (in intake) authorityOfUser(name string) *config.Authority {
-	for _, u := range in.cfg.Users {
-		if u.Name != name {
-			continue
-		}
-		for _, p := range u.Senders {
-			if a := in.cfg.AuthorityOf(p[strings.LastIndex(p, "@")+1:]); a != nil {
-				return a
-			}
-		}
-	}
-	return nil
+	return &incoming{id: ledger.NewMessageID(), at: now(), envelope: e, message: m, direction: direction, authority: authority, headerID: headerID(m)}, nil
 }
 
 // queue makes the acceptance: head, sealed bodies, one delivery per recipient, and the notices that go with it.
@@ -213,14 +163,14 @@ func (in intake) queue(ctx context.Context, w *incoming) (ledger.Acceptance, hot
 	}
 	a := ledger.Acceptance{Message: in.record(w, len(h.head)+len(w.message.Raw))}
 	for _, body := range h.bodies {
-		sealed, err := in.keys.Seal(string(w.id), h.head, body)
+		sealed, err := in.teller.seal(w.authority.Name, w.id, h.head, body)
 		if err != nil {
 			return a, h, fmt.Errorf("seal the body: %w", err)
 		}
 		a.Bodies = append(a.Bodies, sealed)
 	}
 	var err error
-	if a.Message.Sender, err = in.teller.address(w.id, w.envelope.Sender); err != nil {
+	if a.Message.Sender, err = in.teller.address(w.authority.Name, w.id, w.envelope.Sender); err != nil {
 		return a, h, err
 	}
 	for i, r := range w.envelope.Recipients {
@@ -246,6 +196,9 @@ func (in intake) record(w *incoming, size int) ledger.Message {
 	m := ledger.Message{ID: w.id, Authority: w.authority.Name, Kind: ledger.Mail, Direction: w.direction, HeaderID: detect.Mask(w.headerID),
 		Size: size, Client: clientName(e.Client), Ret: e.Ret, EnvID: detect.Mask(e.EnvID), UTF8: e.UTF8, EightBit: e.EightBit,
 		Unit: unitOf(w.authority, e.Sender), Language: w.authority.Notices.Language, AcceptedAt: w.at, Findings: w.report.Findings}
+	if w.from != "" {
+		m.Client = handedBy + w.from
+	}
 	m.TellSender = e.Sender != "" && w.direction == policy.Outbound
 	for _, c := range w.changes {
 		m.Repairs = append(m.Repairs, ledger.Repair{Place: c.Place, Masked: c.Masked})
@@ -255,13 +208,13 @@ func (in intake) record(w *incoming, size int) ledger.Message {
 
 // delivery is one recipient's row.
 func (in intake) delivery(w *incoming, r smtpin.Recipient, v policy.Verdict) (ledger.NewDelivery, error) {
-	to, err := in.teller.address(w.id, r.Address)
+	to, err := in.teller.address(w.authority.Name, w.id, r.Address)
 	if err != nil {
 		return ledger.NewDelivery{}, err
 	}
 	pol := in.teller.policyOf(w.authority.Name)
 	d := ledger.NewDelivery{Recipient: to, Notify: r.Notify, ORcpt: detect.Mask(r.ORcpt), Inside: pol.Inside(r.Address),
-		State: ledger.Queued, Verdict: v, Lane: in.lane(r.Address), Owner: w.authority.SafetyNet, Due: w.at,
+		State: ledger.Queued, Verdict: v, Lane: in.teller.lane(w.authority, r.Address), Owner: w.authority.SafetyNet, Due: w.at,
 		Deadline: w.at.Add(in.cfg.Delivery.Return), Watch: w.at.Add(in.cfg.Delivery.Delay)}
 	if repairs(v) {
 		d.Body = 1
@@ -304,28 +257,6 @@ func (in intake) commit(ctx context.Context, a ledger.Acceptance, h hot) error {
 	seats.start(work)
 	return nil
 }
-
-// lane names the next hop of an address: deliveries of one lane share connections, concurrency and backoff.
-func (t *teller) lane(a mail.Address) string {
-	r := t.cfg.RouteOf(a.Domain())
-	if r.SmartHost != "" {
-		return "host:" + r.SmartHost + routeMark(r)
-	}
-	if d := a.Domain(); detect.HoldsCPR(d) {
-		return "mx:" + t.keys.MAC("lane "+d) // masked, two domains could look alike
-	}
-	return "mx:" + a.Domain()
-}
-
-// routeMark keeps apart routes that share a smart host but ask something else of it.
-func routeMark(r config.Route) string {
-	if r.Level == 0 && r.Vouches == 0 && r.TLSName == "" && r.RootCAs == "" && r.User == "" {
-		return ""
-	}
-	return fmt.Sprintf("|%s|%s|%s|%s|%s", r.Level, r.Vouches, r.TLSName, r.RootCAs, r.User)
-}
-
-func (in intake) lane(a mail.Address) string { return in.teller.lane(a) }
 
 func unitOf(a *config.Authority, sender mail.Address) string {
 	for _, u := range a.Units {

@@ -146,7 +146,7 @@ func (g *Guard) climb(ctx context.Context, m ledger.Message, t trial, ch *ledger
 		g.alarm(m, t, ch)
 		return
 	}
-	if err == nil && !t.result.Reached && g.teller.lane(next.to) == d.Lane && ch.At.Before(d.Deadline) {
+	if err == nil && !t.result.Reached && g.teller.lane(g.teller.authorityNamed(m.Authority), next.to) == d.Lane && ch.At.Before(d.Deadline) {
 		g.later(t, ch)
 		ch.Watch = ch.At.Add(g.cfg.Delivery.Delay)
 		return

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"postvagt/internal/config"
 	"postvagt/internal/detect"
 	"postvagt/internal/inspect"
 	"postvagt/internal/ledger"
@@ -71,8 +72,13 @@ const traceField = "Postvagt-Trace"
 // traceHead is what we put on top: our trace field and Received (RFC 5321, section 4.4).
 func (in intake) traceHead(w *incoming) []byte {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: %s %s\r\n", traceField, w.id, in.traceMAC(w.id))
+	fmt.Fprintf(&b, "%s: %s %s\r\n", traceField, w.id, in.traceMAC(w.authority, w.id))
 	e := w.envelope
+	stamp := w.at.In(time.Local).Format("Mon, 2 Jan 2006 15:04:05 -0700")
+	if w.from != "" {
+		fmt.Fprintf(&b, "Received: by %s (handed over between two authorities guarded here)\r\n\twith local id %s;\r\n\t%s\r\n", in.cfg.Host, w.id, stamp)
+		return []byte(b.String())
+	}
 	with := "SMTP"
 	if e.Client.ESMTP {
 		with = "ESMTP"
@@ -87,7 +93,7 @@ func (in intake) traceHead(w *incoming) []byte {
 		}
 	}
 	fmt.Fprintf(&b, "Received: from %s ([%s])\r\n\tby %s with %s id %s;\r\n\t%s\r\n", helloName(e.Client.Hello), ipLiteral(e.Client.IP),
-		in.cfg.Host, with, w.id, w.at.In(time.Local).Format("Mon, 2 Jan 2006 15:04:05 -0700"))
+		in.cfg.Host, with, w.id, stamp)
 	return []byte(b.String())
 }
 
@@ -113,7 +119,14 @@ func helloName(s string) string {
 	return s[:min(len(s), 255)]
 }
 
-func (in intake) traceMAC(id ledger.MessageID) string { return in.keys.MAC("trace " + string(id)) }
+// traceMAC is "" where the authority's keys are lost; nothing of it is accepted then.
+func (in intake) traceMAC(a *config.Authority, id ledger.MessageID) string {
+	k, err := in.keys.Of(a.Name)
+	if err != nil {
+		return ""
+	}
+	return k.MAC("trace " + string(id))
+}
 
 // loops tells for which recipients the message is in a loop: it went through too many hops, or it carries our trace
 // field of a message that went to the same recipient. The ledger knows to whom it went, so a mail that rightly comes
@@ -125,7 +138,7 @@ func (in intake) loops(ctx context.Context, w *incoming) (func(mail.Address) boo
 		case strings.EqualFold(f.Name, "Received"):
 			hops++
 		case strings.EqualFold(f.Name, traceField) && len(seen) < 1000:
-			if err := in.sentBefore(ctx, w.message.Unfolded(f), seen); err != nil {
+			if err := in.sentBefore(ctx, w.authority, w.message.Unfolded(f), seen); err != nil {
 				return nil, err
 			}
 		}
@@ -136,10 +149,11 @@ func (in intake) loops(ctx context.Context, w *incoming) (func(mail.Address) boo
 	return func(a mail.Address) bool { return seen[strings.ToLower(detect.Mask(string(a)))] }, nil
 }
 
-// sentBefore adds the recipients of the message that a trace field names, if the field is ours.
-func (in intake) sentBefore(ctx context.Context, value string, seen map[string]bool) error {
+// sentBefore adds the recipients of the message that a trace field names, if the field is the authority's own: what another one
+// here has sent on its way is no loop of this one's.
+func (in intake) sentBefore(ctx context.Context, a *config.Authority, value string, seen map[string]bool) error {
 	id, mac, _ := strings.Cut(value, " ")
-	if !hmac.Equal([]byte(mac), []byte(in.traceMAC(ledger.MessageID(id)))) {
+	if want := in.traceMAC(a, ledger.MessageID(id)); want == "" || !hmac.Equal([]byte(mac), []byte(want)) {
 		return nil
 	}
 	story, err := in.store.Story(ctx, ledger.MessageID(id))
@@ -148,6 +162,9 @@ func (in intake) sentBefore(ctx context.Context, value string, seen map[string]b
 	}
 	if err != nil {
 		return fmt.Errorf("look up the message's earlier way: %w", err)
+	}
+	if story.Message.Authority != a.Name { // authorities may share a key file
+		return nil
 	}
 	for _, d := range story.Deliveries {
 		seen[strings.ToLower(d.Recipient.Shown)] = true

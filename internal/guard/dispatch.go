@@ -14,7 +14,6 @@ import (
 	"postvagt/internal/deliver"
 	"postvagt/internal/ledger"
 	"postvagt/internal/level"
-	"postvagt/internal/mail"
 )
 
 const (
@@ -288,11 +287,11 @@ func (t *teller) byHop(c ledger.Claimed) (parts []ledger.Claimed) {
 
 // laneOf is a delivery's lane by the routes of today. An address that cannot be opened keeps its lane: the attempt says why.
 func (t *teller) laneOf(m ledger.Message, d ledger.Delivery) string {
-	to, err := t.open(m.ID, d.Recipient)
+	to, err := t.open(m, d.Recipient)
 	if err != nil {
 		return d.Lane
 	}
-	return t.lane(to)
+	return t.lane(t.authorityNamed(m.Authority), to)
 }
 
 // required is what a delivery asks of the channel; requirements apply to recipients outside.
@@ -321,6 +320,10 @@ func (d *dispatcher) try(c ledger.Claimed, j job) (heard contact) {
 			d.g.record(c, d.g.broken(c))
 		}
 	}()
+	if !d.g.teller.guards(c.Message.Authority) {
+		d.g.record(c, d.g.unguarded(c))
+		return unsaid
+	}
 	if why := d.hindered(c, j); why != "" {
 		d.putDown(c, why)
 		return unsaid
@@ -336,7 +339,7 @@ func (d *dispatcher) try(c ledger.Claimed, j job) (heard contact) {
 		d.putDown(c, unproven)
 		return unsaid
 	}
-	receipt, results := d.g.deliverer.Attempt(d.attempts, request)
+	receipt, results := d.send(c, request)
 	d.g.record(c, d.g.conclude(context.WithoutCancel(d.attempts), c, receipt, results, started))
 	d.g.metrics.attempted(c, receipt, results)
 	for i, r := range results {
@@ -388,26 +391,26 @@ func (d *dispatcher) putDown(c ledger.Claimed, why string) {
 // request is what the deliverer is asked to do.
 func (d *dispatcher) request(c ledger.Claimed, j job) (deliver.Job, error) {
 	m, first := c.Message, c.Deliveries[0]
-	sender, err := d.g.teller.open(m.ID, m.Sender)
+	sender, err := d.g.teller.open(m, m.Sender)
 	if err != nil {
 		return deliver.Job{}, err
 	}
 	r := deliver.Job{Sender: sender, Ret: m.Ret, EnvID: unmasked(m.EnvID), UTF8: m.UTF8, EightBit: m.EightBit, Head: j.head, Body: j.body}
 	for _, each := range c.Deliveries {
-		to, err := d.g.teller.open(m.ID, each.Recipient)
+		to, err := d.g.teller.open(m, each.Recipient)
 		if err != nil {
 			return r, err
 		}
 		r.Recipients = append(r.Recipients, deliver.Recipient{Address: to, Notify: notifyOnward(m, each), ORcpt: unmasked(each.ORcpt)})
 		r.Required = max(r.Required, required(each))
 	}
-	r.Hop = d.g.teller.hop(r.Recipients[0].Address)
+	r.Hop = d.g.teller.hop(d.g.teller.authorityNamed(m.Authority), r.Recipients[0].Address)
 	if r.Body == nil {
 		sealed, err := d.g.store.Body(d.attempts, m.ID, first.Body)
 		if err != nil {
 			return r, fmt.Errorf("read the body: %w", err)
 		}
-		if r.Body, err = d.g.keys.Open(string(m.ID), sealed); err != nil {
+		if r.Body, err = d.g.teller.unseal(m, sealed); err != nil {
 			return r, fmt.Errorf("open the body: %w", err)
 		}
 	}
@@ -429,13 +432,6 @@ func unmasked(s string) string {
 		return ""
 	}
 	return s
-}
-
-// hop is where mail to an address goes.
-func (t *teller) hop(a mail.Address) deliver.Hop {
-	r := t.cfg.RouteOf(a.Domain())
-	return deliver.Hop{SmartHost: r.SmartHost, Domain: a.Domain(), Least: r.Level, Vouches: r.Vouches, TLSName: r.TLSName,
-		RootCAs: r.RootCAs, User: r.User, Password: r.Password}
 }
 
 // record makes the outcome durable. A ledger that is away for a while is asked again: the attempt has happened, and

@@ -34,8 +34,8 @@ type Deliverer interface {
 type Options struct {
 	Config    *config.Config
 	Store     ledger.Store
-	Cluster   ledger.Cluster // the same ledger, where several nodes serve it; nil: this process alone does
-	Keys      *spool.Keys
+	Cluster   ledger.Cluster            // the same ledger, where several nodes serve it; nil: this process alone does
+	Keys      spool.Authorities         // *spool.Keys where all authorities share a key file
 	Deliverer Deliverer                 // nil: a deliver.Client by the configuration
 	Senders   SenderCheck               // nil: SPF and DKIM by the system's name servers
 	Listeners map[string][]net.Listener // by name ("smtp", "submission", "smtps", "metrics"); nil: opened by the configuration
@@ -54,7 +54,7 @@ type Options struct {
 type Guard struct {
 	cfg        *config.Config
 	store      ledger.Store
-	keys       *spool.Keys
+	keys       spool.Authorities
 	log        *slog.Logger
 	node       string
 	grace      time.Duration

@@ -22,7 +22,7 @@ type Operator struct {
 }
 
 // NewOperator returns an Operator. Only safety checks need k: a nil k cannot tell anybody.
-func NewOperator(c *config.Config, store ledger.Store, k *spool.Keys, s SenderCheck) (*Operator, error) {
+func NewOperator(c *config.Config, store ledger.Store, k spool.Authorities, s SenderCheck) (*Operator, error) {
 	if s == nil {
 		s = dnsSenderCheck{}
 	}
@@ -89,6 +89,9 @@ func (o *Operator) each(ctx context.Context, c Choice, act Act, states []ledger.
 	story, err := o.store.Story(ctx, c.Message)
 	if err != nil {
 		return 0, err
+	}
+	if !o.teller.guards(story.Message.Authority) {
+		return 0, fmt.Errorf("message %s: %w", c.Message, errStranger)
 	}
 	at := now()
 	var problems []error

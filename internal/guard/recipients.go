@@ -49,7 +49,7 @@ func (in intake) unknownRecipient(ctx context.Context, own *config.Authority, to
 	if !known {
 		ctx, stop := context.WithTimeout(ctx, probeTime)
 		defer stop()
-		r := p.Probe(ctx, in.teller.hop(to), to)
+		r := p.Probe(ctx, in.teller.hop(own, to), to)
 		switch r.Outcome {
 		case deliver.Delivered:
 			in.recipients.keep(to, nil, mailboxTime)

@@ -28,11 +28,14 @@ const senderTime = 10 * time.Second
 
 // proven asks the sender check about an accepted message. A message whose body is gone, or not stored yet, is not proven.
 func (t *teller) proven(ctx context.Context, m ledger.Message, sender mail.Address) bool {
+	if t.handedOver(m, sender) {
+		return true
+	}
 	sealed, err := t.store.Body(ctx, m.ID, 0)
 	if err != nil {
 		return false
 	}
-	raw, err := t.keys.Open(string(m.ID), sealed)
+	raw, err := t.unseal(m, sealed)
 	if err != nil {
 		return false
 	}

@@ -132,6 +132,14 @@ authorities:
     safety_net: sikkerhedsnet@eksempel.example
 `
 
+// basicFor is the configuration with more after it; what that says of trusted networks stands for what basic says.
+func basicFor(more string) string {
+	if strings.Contains(more, "\ntrusted:") {
+		return strings.Replace(basic, "trusted: [192.0.2.0/24]\n", "", 1) + more
+	}
+	return basic + more
+}
+
 // newStage starts a guard. Call it inside a synctest bubble.
 func newStage(t *testing.T, authority string) *stage {
 	t.Helper()
@@ -141,22 +149,61 @@ func newStage(t *testing.T, authority string) *stage {
 // newStageAt starts a guard that looks into its ledger as seldom as it is told, so that days pass sooner.
 func newStageAt(t *testing.T, authority string, look, lease time.Duration) *stage {
 	t.Helper()
+	s := emptyStage(t, authority, look, lease)
+	s.start()
+	t.Cleanup(func() { s.halt(); s.laws() })
+	return s
+}
+
+// emptyStage is a stage on which no guard runs yet.
+func emptyStage(t *testing.T, authority string, look, lease time.Duration) *stage {
+	t.Helper()
 	s := &stage{T: t, hop: &hop{level: level.Verified}, path: filepath.Join(t.TempDir(), "ledger.db"), senders: senderCheck{}, look: look, lease: lease}
 	var err error
-	s.cfg, err = config.Parse("test.yaml", fmt.Appendf(nil, basic+authority, s.path))
+	s.cfg, err = config.Parse("test.yaml", fmt.Appendf(nil, basicFor(authority), s.path))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if s.keys, err = spool.Create(s.cfg.Store.Keys); err != nil {
 		t.Fatal(err)
 	}
-	s.start()
-	t.Cleanup(func() { s.halt(); s.laws() })
 	return s
 }
 
 // start opens the ledger and runs a guard over it.
 func (s *stage) start() {
+	s.Helper()
+	s.open()
+	var store ledger.Store = s.store
+	if s.wrap != nil {
+		store = s.wrap(store)
+	}
+	s.guard, s.stop, s.ended = s.run(s.options("node", store, s.hop))
+}
+
+// options are those of a guard on this stage.
+func (s *stage) options(node string, store ledger.Store, hop Deliverer) Options {
+	return Options{Config: s.cfg, Store: store, Keys: s.keys, Deliverer: hop, Senders: s.senders,
+		Listeners: map[string][]net.Listener{"smtp": {&quiet{done: make(chan struct{})}}}, Node: node, Grace: time.Second, lease: s.lease, look: s.look,
+		Log: slog.New(slog.NewTextHandler(lockedWriter{s}, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+}
+
+// run runs a guard until stop is called; ended then says how it ended.
+func (s *stage) run(o Options) (g *Guard, stop context.CancelFunc, ended chan error) {
+	s.Helper()
+	g, err := New(o)
+	if err != nil {
+		s.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended = make(chan error, 1)
+	go func() { ended <- g.Run(ctx) }()
+	synctest.Wait()
+	return g, stop, ended
+}
+
+// open opens the ledger.
+func (s *stage) open() {
 	s.Helper()
 	var err error
 	s.store, err = sqlite.Open(s.path, sqlite.Options{Exclusive: true, Fault: func(point string) error {
@@ -168,23 +215,9 @@ func (s *stage) start() {
 	if err != nil {
 		s.Fatal(err)
 	}
-	var store ledger.Store = s.store
-	if s.wrap != nil {
-		store = s.wrap(store)
-	}
-	s.guard, err = New(Options{Config: s.cfg, Store: store, Keys: s.keys, Deliverer: s.hop, Senders: s.senders,
-		Listeners: map[string][]net.Listener{"smtp": {&quiet{done: make(chan struct{})}}}, Node: "node", Grace: time.Second, lease: s.lease, look: s.look,
-		Log: slog.New(slog.NewTextHandler(lockedWriter{s}, &slog.HandlerOptions{Level: slog.LevelDebug}))})
-	if err != nil {
-		s.Fatal(err)
-	}
 	if s.operator, err = NewOperator(s.cfg, s.store, s.keys, s.senders); err != nil {
 		s.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.Background())
-	s.stop, s.ended = stop, make(chan error, 1)
-	go func() { s.ended <- s.guard.Run(ctx) }()
-	synctest.Wait()
 }
 
 // restart stops the guard and starts it anew.
@@ -231,9 +264,12 @@ func (s *stage) laws() {
 
 // take hands a message to the guard as its SMTP server would, from a client at ip.
 func (s *stage) take(ip, from string, to []string, message string) *smtpin.Reply {
-	s.Helper()
+	return taken(s.guard, ip, from, to, message)
+}
+
+func taken(g *Guard, ip, from string, to []string, message string) *smtpin.Reply {
 	e := &smtpin.Envelope{Client: &smtpin.Client{IP: netip.MustParseAddr(ip), Hello: "client.example", Listener: "smtp", ESMTP: true}, Sender: mail.Address(from)}
-	in := intake{s.guard, "smtp"}
+	in := intake{g, "smtp"}
 	for _, each := range to {
 		address, notify, _ := strings.Cut(each, " NOTIFY=")
 		r := smtpin.Recipient{Address: mail.Address(address), Notify: notify}

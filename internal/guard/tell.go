@@ -12,7 +12,6 @@ import (
 
 	"postvagt/internal/config"
 	"postvagt/internal/deliver"
-	"postvagt/internal/detect"
 	"postvagt/internal/ledger"
 	"postvagt/internal/mail"
 	"postvagt/internal/notice"
@@ -24,13 +23,13 @@ import (
 // Operator share it.
 type teller struct {
 	cfg      *config.Config
-	keys     *spool.Keys
+	keys     spool.Authorities
 	store    ledger.Store
 	senders  SenderCheck
 	policies map[string]*policy.Policy // by authority
 }
 
-func newTeller(c *config.Config, k *spool.Keys, s SenderCheck, store ledger.Store) (*teller, error) {
+func newTeller(c *config.Config, k spool.Authorities, s SenderCheck, store ledger.Store) (*teller, error) {
 	t := &teller{cfg: c, keys: k, store: store, senders: s, policies: map[string]*policy.Policy{}}
 	for _, a := range c.Authorities {
 		p, err := policy.New(a.Policy)
@@ -42,36 +41,12 @@ func newTeller(c *config.Config, k *spool.Keys, s SenderCheck, store ledger.Stor
 	return t, nil
 }
 
-// authorityNamed returns an authority by name. One that has left the configuration while its mail is still open gets
-// the first authority's settings: its mail must still end.
+// authorityNamed returns an authority by name. One that is not in the configuration has nothing but its name: see guards.
 func (t *teller) authorityNamed(name string) *config.Authority {
-	i := slices.IndexFunc(t.cfg.Authorities, func(a config.Authority) bool { return a.Name == name })
-	return &t.cfg.Authorities[max(i, 0)]
-}
-
-// address is an address as the ledger keeps it (law 6).
-func (t *teller) address(id ledger.MessageID, a mail.Address) (ledger.Address, error) {
-	shown := detect.Mask(string(a))
-	if shown == string(a) {
-		return ledger.Address{Shown: shown}, nil
+	if a := t.cfg.AuthorityNamed(name); a != nil {
+		return a
 	}
-	sealed, err := t.keys.Seal(string(id), []byte(a))
-	if err != nil {
-		return ledger.Address{}, fmt.Errorf("seal an address: %w", err)
-	}
-	return ledger.Address{Shown: shown, Sealed: sealed}, nil
-}
-
-// open is the true address.
-func (t *teller) open(id ledger.MessageID, a ledger.Address) (mail.Address, error) {
-	if a.Sealed == nil {
-		return mail.Address(a.Shown), nil
-	}
-	plain, err := t.keys.Open(string(id), a.Sealed)
-	if err != nil {
-		return "", fmt.Errorf("open an address: %w", err)
-	}
-	return mail.Address(plain), nil
+	return &config.Authority{Name: name}
 }
 
 // atAcceptance writes the notices that are due the moment a message is accepted: what is held and what is returned.
@@ -228,11 +203,11 @@ func (t *teller) addressed(w telling, r rung) (*ledger.NewNotice, error) {
 	if err != nil {
 		return nil, fmt.Errorf("compose a notice: %w", err)
 	}
-	sealed, err := t.keys.Seal(string(id), raw)
+	sealed, err := t.seal(w.message.Authority, id, raw)
 	if err != nil {
 		return nil, fmt.Errorf("seal a notice: %w", err)
 	}
-	shown, err := t.address(id, r.to)
+	shown, err := t.address(w.message.Authority, id, r.to)
 	if err != nil {
 		return nil, err
 	}
@@ -243,7 +218,7 @@ func (t *teller) addressed(w telling, r rung) (*ledger.NewNotice, error) {
 			Unit: w.message.Unit, Language: w.message.Language, AcceptedAt: w.at},
 		Delivery: ledger.NewDelivery{Recipient: shown, Inside: t.policyOf(a.Name).Inside(r.to), State: ledger.Queued,
 			Verdict: policy.Verdict{Action: policy.Send, Reason: policy.Clean, Rule: "notice", Policy: t.policyOf(a.Name).Version()},
-			Lane:    t.lane(r.to), Owner: a.SafetyNet, Due: w.at, Deadline: w.at.Add(t.cfg.Delivery.Return),
+			Lane:    t.lane(a, r.to), Owner: a.SafetyNet, Due: w.at, Deadline: w.at.Add(t.cfg.Delivery.Return),
 			Watch: w.at.Add(t.cfg.Delivery.Delay), Rung: r.no}}, nil
 }
 
@@ -326,7 +301,7 @@ func (t *teller) rungFrom(ctx context.Context, tells ledger.TellKind, m ledger.M
 				return nil, err
 			}
 			if ok {
-				if to, err = t.open(m.ID, m.Sender); err != nil {
+				if to, err = t.open(m, m.Sender); err != nil {
 					return nil, err
 				}
 			}
@@ -347,7 +322,7 @@ func (t *teller) mayTellSender(ctx context.Context, tells ledger.TellKind, m led
 	if tells == ledger.TellReturned && d.Notify != "" && !wants(d.Notify, "FAILURE") || tells == ledger.TellDelayed && d.Notify != "" && !wants(d.Notify, "DELAY") {
 		return false, nil
 	}
-	sender, err := t.open(m.ID, m.Sender)
+	sender, err := t.open(m, m.Sender)
 	if err != nil {
 		return false, err
 	}
@@ -366,7 +341,7 @@ func (t *teller) mayTellSender(ctx context.Context, tells ledger.TellKind, m led
 
 // nextRung is where a failed notice goes next; nil when nobody is left.
 func (t *teller) nextRung(ctx context.Context, n ledger.Message, d ledger.Delivery) (*rung, error) {
-	last, err := t.open(n.ID, d.Recipient)
+	last, err := t.open(n, d.Recipient)
 	if err != nil {
 		return nil, err
 	}
@@ -389,11 +364,11 @@ func (t *teller) climb(ctx context.Context, n ledger.Message, d ledger.Delivery,
 	if err != nil {
 		return nil, fmt.Errorf("compose a notice anew: %w", err)
 	}
-	c := &ledger.Climb{Lane: t.lane(r.to), Rung: r.no, Inside: t.policyOf(t.authorityNamed(n.Authority).Name).Inside(r.to)}
-	if c.Body, err = t.keys.Seal(string(n.ID), raw); err != nil {
+	c := &ledger.Climb{Lane: t.lane(t.authorityNamed(n.Authority), r.to), Rung: r.no, Inside: t.policyOf(n.Authority).Inside(r.to)}
+	if c.Body, err = t.seal(n.Authority, n.ID, raw); err != nil {
 		return nil, fmt.Errorf("seal a notice: %w", err)
 	}
-	c.Recipient, err = t.address(n.ID, r.to)
+	c.Recipient, err = t.address(n.Authority, n.ID, r.to)
 	return c, err
 }
 

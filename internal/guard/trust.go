@@ -7,57 +7,8 @@ import (
 	"time"
 
 	"postvagt/internal/config"
-	"postvagt/internal/mail"
 	"postvagt/internal/smtpin"
 )
-
-// trust says whether a client hands over the authority's own mail.
-type trust int
-
-const (
-	distrusted  trust = iota // a stranger: mail to the authority only
-	needsHeader              // trusted when the message holds the agreed header
-	trusted                  // mail to anybody
-)
-
-// trust judges a client by authentication, network and certificate. Cloud networks are shared by all tenants: there a
-// sender of the authority's and a secret header or a certificate must be added (DOMAIN section 9).
-func (in intake) trust(c *smtpin.Client, sender mail.Address) trust {
-	if c.User != "" {
-		return trusted
-	}
-	best := distrusted
-	for _, t := range in.cfg.Trusted {
-		if !t.Net.Contains(c.IP.Unmap()) || t.OwnSenders && sender != "" && in.cfg.AuthorityOf(sender.Domain()) == nil {
-			continue
-		}
-		if t.Certificate != "" && !provesName(c, t.Certificate) {
-			continue
-		}
-		if t.Header != "" {
-			best = max(best, needsHeader)
-			continue
-		}
-		best = max(best, trusted)
-	}
-	return best
-}
-
-// headerTrust settles needsHeader once the message is there.
-func (in intake) headerTrust(e *smtpin.Envelope, m *mail.Message) trust {
-	for _, t := range in.cfg.Trusted {
-		if t.Header == "" || !t.Net.Contains(e.Client.IP.Unmap()) || t.Certificate != "" && !provesName(e.Client, t.Certificate) {
-			continue
-		}
-		if t.OwnSenders && e.Sender != "" && in.cfg.AuthorityOf(e.Sender.Domain()) == nil {
-			continue
-		}
-		if hasLine(m, t.Header, t.Secret) {
-			return trusted
-		}
-	}
-	return distrusted
-}
 
 // provesName reports whether the client showed a certificate for name that chains to a root we know.
 func provesName(c *smtpin.Client, name string) bool {

@@ -92,11 +92,14 @@ func TestUsers(t *testing.T) {
 	}
 }
 
+// neighbour is a second authority of the installation.
+const neighbour = "  - name: Nabo Kommune\n    domains: [nabo.example]\n    safety_net: net@nabo.example\n"
+
 // Two authorities in one installation are kept apart: one transaction is one authority's, and so are its notices.
 func TestTwoAuthorities(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := newStage(t, "  - name: Nabo Kommune\n    domains: [nabo.example]\n    safety_net: net@nabo.example\n")
+		s := newStage(t, neighbour+"trusted: [{net: 192.0.2.0/24, authorities: [Eksempel Kommune, Nabo Kommune]}]\n")
 		if r := s.take(theirs, "fremmed@borger.example", []string{"bo@eksempel.example", "ole@nabo.example"}, letter("Hej", "Hej")); r.Code != 452 {
 			t.Errorf("one transaction for two authorities: %v", r)
 		}

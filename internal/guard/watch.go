@@ -85,6 +85,13 @@ func (g *Guard) overdue(ctx context.Context, c ledger.Claimed) (err error) {
 	}
 	at := now()
 	changes := make([]ledger.Change, len(c.Deliveries))
+	if !g.teller.guards(c.Message.Authority) {
+		for i, d := range c.Deliveries {
+			changes[i] = ledger.Change{Delivery: d.ID, From: d.State, To: d.State, At: at, Watch: at.Add(strangersTime), Event: ledger.Event{Kind: "deferred", Detail: errStranger.Error()}}
+		}
+		g.record(c, changes)
+		return nil
+	}
 	tell := gathered{teller: g.teller, message: c.Message}
 	for i, d := range c.Deliveries {
 		changes[i] = ledger.Change{Delivery: d.ID, From: d.State, To: d.State, At: at, Seen: d.Watch}
