@@ -34,12 +34,12 @@ const (
 // Stages lists the stages in their order.
 var Stages = []Stage{Details, Rows}
 
-// After is how long k keeps what the stage removes.
+// After is how long k keeps what the stage removes; 0: for ever. Details go with the rows at the latest.
 func (k Keep) After(s Stage) time.Duration {
-	if s == Details {
-		return k.Details
+	if s == Rows || k.Rows > 0 && (k.Details <= 0 || k.Details > k.Rows) {
+		return max(k.Rows, 0)
 	}
-	return k.Rows
+	return max(k.Details, 0)
 }
 
 // Pruned is what one Prune removed.

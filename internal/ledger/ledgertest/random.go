@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"postvagt/internal/class"
 	"postvagt/internal/ledger"
 )
 
@@ -111,6 +112,7 @@ func (w *world) accept() {
 	var about []int
 	for i := range a.Deliveries {
 		d := &a.Deliveries[i]
+		d.Verdict.Class = class.All[w.r.IntN(len(class.All))]
 		d.Lane, d.Due, d.Deadline = fmt.Sprintf("lane%d", w.r.IntN(3)), w.now, w.now.Add(time.Hour)
 		switch w.r.IntN(6) {
 		case 0:

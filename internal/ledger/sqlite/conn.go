@@ -81,12 +81,16 @@ func openConn(path string, pragmas ...string) (*conn, error) {
 	return &conn{dc: dc, stmts: make(map[string]driver.Stmt)}, nil
 }
 
-func (c *conn) close() error {
+func (c *conn) close() error { return errors.Join(c.forget(), c.dc.Close()) }
+
+// forget closes the prepared statements.
+func (c *conn) forget() error {
 	var errs []error
 	for _, s := range c.stmts {
 		errs = append(errs, s.Close())
 	}
-	return errors.Join(append(errs, c.dc.Close())...)
+	clear(c.stmts)
+	return errors.Join(errs...)
 }
 
 func (c *conn) prepare(query string) (driver.Stmt, error) {

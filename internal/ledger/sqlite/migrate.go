@@ -18,7 +18,11 @@ var migrationFiles embed.FS
 type migration struct {
 	version int64
 	text    string
+	then    func(*conn) error // in the same transaction, after the text; nil: nothing
 }
+
+// thens are the parts of migrations that SQL alone cannot do, by version.
+var thens = map[int64]func(*conn) error{3: rechain}
 
 // migrations lists the steps in order.
 func migrations() ([]migration, error) {
@@ -37,7 +41,7 @@ func migrations() ([]migration, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, migration{version, string(text)})
+		all = append(all, migration{version, string(text), thens[version]})
 	}
 	return all, nil
 }
@@ -105,6 +109,14 @@ func migrateOne(c *conn, all []migration) (done bool, err error) {
 	next := all[version]
 	if err := c.script(next.text); err != nil {
 		return false, fmt.Errorf("migration %d: %w", next.version, err)
+	}
+	if next.then != nil {
+		if err := next.then(c); err != nil {
+			return false, fmt.Errorf("migration %d: %w", next.version, err)
+		}
+		if err := c.forget(); err != nil { // statements over tables that are no more
+			return false, err
+		}
 	}
 	if err := c.script(fmt.Sprintf("PRAGMA user_version = %d", next.version)); err != nil {
 		return false, err

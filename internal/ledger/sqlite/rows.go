@@ -12,7 +12,7 @@ import (
 // messageColumns and deliveryColumns are what messageOf and deliveryOf read, in their order.
 const (
 	messageColumns = `m.no, m.id, a.name, m.kind, m.direction, m.sender, m.sender_sealed, m.header_id, m.size, m.client, m.ret, m.envid,
-		m.utf8, m.eight_bit, m.tell_sender, m.unit, m.language, m.accepted_at, m.findings, m.repairs, m.authority`
+		m.utf8, m.eight_bit, m.tell_sender, m.unit, m.language, m.accepted_at, m.findings, m.repairs, m.authority, m.erased_at`
 	deliveryColumns = `d.no, d.message, d.n, d.notice, d.recipient, d.recipient_sealed, d.notify, d.orcpt, d.inside, d.state, d.verdict, d.body,
 		d.lane, d.owner, d.due, d.deadline, d.watch, d.attempts, d.node, d.started, d.possibly, d.told, d.rung, d.ended_at`
 )
@@ -30,7 +30,7 @@ func messageOf(r row) (messageRow, error) {
 			ID: ledger.MessageID(r.str(1)), Authority: r.str(2), Kind: ledger.Kind(r.str(3)), Direction: policy.Direction(r.str(4)),
 			Sender: ledger.Address{Shown: r.str(5), Sealed: r.bytes(6)}, HeaderID: r.str(7), Size: int(r.int(8)), Client: r.str(9),
 			Ret: r.str(10), EnvID: r.str(11), UTF8: r.bool(12), EightBit: r.bool(13), TellSender: r.bool(14), Unit: r.str(15),
-			Language: r.str(16), AcceptedAt: r.time(17),
+			Language: r.str(16), AcceptedAt: r.time(17), ErasedAt: r.time(21),
 		},
 	}
 	if s := r.str(18); s != "" {

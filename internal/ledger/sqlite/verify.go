@@ -30,6 +30,9 @@ func (c *conn) verify(ctx context.Context, p part, open func(id string, sealed [
 	if err := c.verifyLaws(ctx, p, &v); err != nil {
 		return v, err
 	}
+	if err := c.verifyProofs(ctx, p, &v); err != nil {
+		return v, err
+	}
 	problems, err := c.chainProblems(ctx, p)
 	if err != nil {
 		return v, err
@@ -41,7 +44,7 @@ func (c *conn) verify(ctx context.Context, p part, open func(id string, sealed [
 	return v, c.verifyBodies(ctx, p, &v, open)
 }
 
-// verifySums compares what was counted when it was accepted with the rows there are now.
+// verifySums compares what was counted when it was accepted with the rows there are now and those that retention removed.
 func (c *conn) verifySums(ctx context.Context, p part, v *ledger.Verification) error {
 	tally, err := c.sums(ctx, p)
 	if err != nil {
@@ -56,9 +59,18 @@ func (c *conn) verifySums(ctx context.Context, p part, v *ledger.Verification) e
 	if err != nil {
 		return err
 	}
+	_, err = c.one(ctx, func(r row) {
+		for i, st := range []ledger.State{ledger.Delivered, ledger.Returned, ledger.Withdrawn} {
+			v.States[st] += r.int(i)
+			v.Pruned += r.int(i)
+		}
+	}, "SELECT sum(delivered), sum(returned), sum(withdrawn) FROM proof"+p.where("authority"))
+	if err != nil {
+		return err
+	}
 	balance(&v.Sums)
 	if v.Unaccounted != 0 {
-		v.Problems = append(v.Problems, fmt.Sprintf("%d deliveries were accepted, but %d are open and %d are final.", v.Accepted, v.Open, v.Final))
+		v.Problems = append(v.Problems, fmt.Sprintf("%d deliveries were accepted, but %d are open and %d are final, with %d that retention removed.", v.Accepted, v.Open, v.Final, v.Pruned))
 	}
 	for _, st := range ledger.States {
 		if tally.States[st] != v.States[st] {
@@ -110,6 +122,42 @@ func (c *conn) verifyLaws(ctx context.Context, p part, v *ledger.Verification) e
 		v.Problems = append(v.Problems, fmt.Sprintf("%d messages have no delivery.", without))
 	}
 	return err
+}
+
+// verifyProofs compares each proof with the event that says the same, which the chain covers, and the proofs with what is left.
+func (c *conn) verifyProofs(ctx context.Context, p part, v *ledger.Verification) error {
+	wrong := 0
+	err := c.query(ctx, func(r row) error {
+		if r.str(10) != proofOf(r).String() || r[11] != r[0] {
+			wrong++
+		}
+		return nil
+	}, `SELECT p.at, p.stage, p.class, p.messages, p.delivered, p.returned, p.withdrawn, p.events, p.until, p.ids, e.detail, e.at
+		FROM proof AS p LEFT JOIN event AS e ON e.authority = p.authority AND e.seq = p.seq AND e.kind = 'pruned' AND e.message IS NULL`+p.where("p.authority"))
+	if err != nil {
+		return err
+	}
+	if wrong > 0 {
+		v.Problems = append(v.Problems, fmt.Sprintf("%d proofs of retention do not say what the event chain says.", wrong))
+	}
+	for _, q := range []struct{ problem, query string }{
+		{"%d events say that retention removed something, but there is no proof of it.", `SELECT count(*) FROM event AS e WHERE e.kind = 'pruned'
+			AND NOT EXISTS (SELECT 1 FROM proof AS p WHERE p.authority = e.authority AND p.seq = e.seq)` + p.and("e.authority")},
+		{"The messages that have lost their details are %d off what retention has proofs for.", `SELECT abs(
+			(SELECT count(*) FROM message WHERE erased_at IS NOT NULL` + p.and("authority") + `)
+			- (SELECT coalesce(sum(CASE stage WHEN 'details' THEN messages ELSE -messages END), 0) FROM proof` + p.where("authority") + "))"},
+		{"%d events have lost their words, but their messages have not lost their details.", `SELECT count(*) FROM event AS e
+			LEFT JOIN message AS m ON m.no = e.message WHERE e.words IS NOT NULL AND m.erased_at IS NULL` + p.and("e.authority")},
+	} {
+		var n int64
+		if _, err := c.one(ctx, func(r row) { n = r.int(0) }, q.query); err != nil {
+			return err
+		}
+		if n > 0 {
+			v.Problems = append(v.Problems, fmt.Sprintf(q.problem, n))
+		}
+	}
+	return nil
 }
 
 // verifyBodies opens the body of every open delivery, each once.
