@@ -19,7 +19,7 @@ type figures struct {
 	orphans prometheus.Counter
 }
 
-func newFigures(r prometheus.Registerer) figures {
+func newFigures() figures {
 	f := figures{
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "postvagt_bodies_seconds", Help: "Time that the object store took, tries included, by operation.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 16)}, []string{"operation"}),
@@ -31,10 +31,14 @@ func newFigures(r prometheus.Registerer) figures {
 	for _, operation := range []string{"put", "get", "delete", "list", "wrong"} {
 		f.errors.WithLabelValues(operation) // a zero is shown as zero
 	}
-	if r != nil {
+	return f
+}
+
+// Register adds the figures to a guard's. Without an object store there are none.
+func (s *Store) Register(r prometheus.Registerer) {
+	if f := s.figures; s.bucket != nil {
 		r.MustRegister(f.seconds, f.bytes, f.errors, f.removed, f.orphans)
 	}
-	return f
 }
 
 // measured is a bucket that keeps figures.

@@ -15,11 +15,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"postvagt/internal/bucket"
@@ -33,9 +31,7 @@ var ErrWrong = errors.New("the object store returned a wrong object")
 type Options struct {
 	Bucket bucket.Bucket // nil: none is configured; a body that lies in one is then a clear error
 	// Write puts the bodies of new mail into the bucket. Without it the bucket is only read and scrubbed.
-	Write    bool
-	Registry prometheus.Registerer // nil: figures are kept by nobody
-	Log      *slog.Logger          // nil: discarded
+	Write bool
 
 	// Grace is how old an object must be before it may be removed, 0: an hour. A body whose commit takes half of it is not accepted.
 	Grace time.Duration
@@ -48,7 +44,6 @@ type Store struct {
 	ledger.Store // the engine
 	bucket       bucket.Bucket
 	o            Options
-	log          *slog.Logger
 	now          func() time.Time
 	figures      figures
 	claimed      atomic.Bool // the bucket is known to be this ledger's
@@ -61,12 +56,9 @@ var (
 
 // New puts an object store in front of an engine.
 func New(engine ledger.Store, o Options) *Store {
-	s := &Store{Store: engine, o: o, log: o.Log, now: o.now, figures: newFigures(o.Registry)}
+	s := &Store{Store: engine, o: o, now: o.now, figures: newFigures()}
 	if o.Bucket != nil {
 		s.bucket = measured{o.Bucket, s.figures}
-	}
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
 	}
 	if s.o.Grace == 0 {
 		s.o.Grace = time.Hour

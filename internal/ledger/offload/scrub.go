@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -35,10 +36,13 @@ type Scrubbed struct {
 }
 
 // Run scrubs until ctx ends: on one node at a time where the engine can tell. A pass that took long is followed by a
-// pause that is longer.
-func (s *Store) Run(ctx context.Context, node string) {
+// pause that is longer. It first says whether the store can be used, for mail may not come for a while.
+func (s *Store) Run(ctx context.Context, node string, log *slog.Logger) {
 	if s.bucket == nil {
 		return
+	}
+	if err := s.claim(ctx); err != nil && ctx.Err() == nil {
+		log.Error("the object store for bodies cannot be used; until it can, mail is answered with 4yz", "err", err)
 	}
 	wait := scrubEvery / 5 // the first one soon, but not in the way of the start
 	for {
@@ -50,10 +54,10 @@ func (s *Store) Run(ctx context.Context, node string) {
 		begun := time.Now()
 		done, err := s.Scrub(ctx, node)
 		if err != nil && ctx.Err() == nil {
-			s.log.Error("objects that nothing refers to could not be removed from the object store; it is tried again", "err", err)
+			log.Error("objects that nothing refers to could not be removed from the object store; it is tried again", "err", err)
 		}
 		if done.Removed > 0 || done.Foreign > 0 {
-			s.log.Info("scrubbed the object store", "seen", done.Seen, "removed", done.Removed, "orphans", done.Orphans, "foreign", done.Foreign)
+			log.Info("scrubbed the object store", "seen", done.Seen, "removed", done.Removed, "orphans", done.Orphans, "foreign", done.Foreign)
 		}
 		wait = max(scrubEvery, 10*time.Since(begun))
 	}
