@@ -8,8 +8,10 @@ import (
 	"os"
 	"path/filepath"
 
+	"postvagt/internal/bucket"
 	"postvagt/internal/config"
 	"postvagt/internal/ledger"
+	"postvagt/internal/ledger/offload"
 	"postvagt/internal/ledger/sqlite"
 )
 
@@ -21,8 +23,31 @@ const (
 	serving                // to be the guard: makes the ledger when there is none, and brings its schema up to date
 )
 
-// openStore opens the ledger, in whichever engine it is: no command knows more than ledger.Store.
-func openStore(ctx context.Context, c *config.Config, p purpose) (ledger.Store, error) {
+// openStore opens the ledger, in whichever engine it is and wherever its bodies lie: no command knows more than ledger.Store.
+func openStore(ctx context.Context, c *config.Config, p purpose) (*offload.Store, error) {
+	b, err := openBucket(c.Bodies)
+	if err != nil {
+		return nil, err
+	}
+	engine, err := openEngine(ctx, c, p)
+	if err != nil {
+		return nil, err
+	}
+	// In front of every ledger, also one without a bucket: it may hold references from when there was one.
+	return offload.New(engine, offload.Options{Bucket: b, Write: c.Bodies.New}), nil
+}
+
+// openBucket makes the client of the object store; nil when the configuration names none.
+func openBucket(c config.Bodies) (bucket.Bucket, error) {
+	s := c.S3
+	if s == nil {
+		return nil, nil
+	}
+	return bucket.Open(bucket.Options{Endpoint: s.Endpoint, Bucket: s.Bucket, Region: s.Region, Prefix: s.Prefix, PathStyle: s.PathStyle,
+		RootCAs: s.RootCAs, Keys: bucket.Keys(s.Keys)})
+}
+
+func openEngine(ctx context.Context, c *config.Config, p purpose) (ledger.Store, error) {
 	if c.Store.Postgres != "" {
 		return openDatabase(ctx, c, p)
 	}

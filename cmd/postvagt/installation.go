@@ -16,6 +16,7 @@ import (
 	"postvagt/internal/config"
 	"postvagt/internal/guard"
 	"postvagt/internal/ledger"
+	"postvagt/internal/ledger/offload"
 	"postvagt/internal/ledger/sqlite"
 	"postvagt/internal/spool"
 )
@@ -32,6 +33,8 @@ type installation struct {
 	cfg   *config.Config
 	store ledger.Store
 	keys  *spool.Keys
+
+	bodies *offload.Store // store's own view of where bodies lie
 }
 
 func (i *installation) Close() error { return i.store.Close() }
@@ -46,7 +49,7 @@ func (w withConfig) openLedger() (*installation, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &installation{cfg: c, store: s}, nil
+	return &installation{cfg: c, store: s.Ledger(), bodies: s}, nil
 }
 
 // openWithKeys opens the ledger and the key file.
@@ -95,7 +98,7 @@ func start(c *config.Config, say io.Writer) (*installation, error) {
 	if err != nil {
 		return nil, err
 	}
-	i := &installation{cfg: c, store: s, keys: keys}
+	i := &installation{cfg: c, store: s.Ledger(), keys: keys, bodies: s}
 	if err := i.checkKeys(ctx); err != nil {
 		i.Close()
 		return nil, err
@@ -266,7 +269,7 @@ func (b backupCmd) Run(s streams) error {
 		return err
 	}
 	defer i.Close()
-	file, ok := i.store.(*sqlite.Store)
+	file, ok := i.bodies.Store.(*sqlite.Store)
 	if !ok {
 		return fmt.Errorf("the ledger is in the database %s, which PostgreSQL's own tools copy: pg_basebackup with an archive of its WAL, for any moment, "+
 			"or pg_dump, for one (docs/operate.md, Backup and restore)", i.cfg.Store.Postgres)

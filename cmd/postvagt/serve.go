@@ -8,8 +8,11 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"postvagt/internal/config"
 	"postvagt/internal/detect"
@@ -39,7 +42,9 @@ func (c serveCmd) Run(s streams) error {
 		return err
 	}
 	defer i.Close()
-	g, err := guard.New(guard.Options{Config: cfg, Store: i.store, Keys: i.keys, Log: log, Node: cfg.Node, Ready: func() {
+	figures := prometheus.NewRegistry()
+	i.bodies.Register(figures)
+	g, err := guard.New(guard.Options{Config: cfg, Store: i.store, Registry: figures, Keys: i.keys, Log: log, Node: cfg.Node, Ready: func() {
 		notifySystemd("READY=1")
 		log.Info("ready", "version", version)
 	}})
@@ -55,7 +60,19 @@ func (c serveCmd) Run(s streams) error {
 	defer stopping()
 	go watchdog(ctx)
 	go reload(ctx, g)
+	defer scrub(ctx, i, log)() // ends before the ledger is closed
 	return g.Run(ctx)
+}
+
+// scrub keeps the object store clean beside the guard, until what it returns is called.
+func scrub(ctx context.Context, i *installation, log *slog.Logger) (stop func()) {
+	ctx, end := context.WithCancel(ctx)
+	var done sync.WaitGroup
+	done.Go(func() { i.bodies.Run(ctx, i.cfg.Node, log) })
+	return func() {
+		end()
+		done.Wait()
+	}
 }
 
 // reload looks at the certificate's files on SIGHUP.
