@@ -4,7 +4,7 @@ BIN     := bin/postvagt
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo development)
 export CGO_ENABLED ?= 0
 
-.PHONY: build demo test check fuzz bench tools clean
+.PHONY: build demo test check corpus fuzz bench tools clean
 
 build:
 	$(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN) ./cmd/postvagt
@@ -19,6 +19,10 @@ test: tools check
 # What a machine can see in the code without running it.
 check:
 	scripts/check
+
+# How well CPR numbers are found, by category, beside the patterns that people use.
+corpus:
+	go run ./corpus
 
 # Random input for every parser, FUZZTIME each. What it finds becomes a seed, which 'make test' then runs.
 FUZZTIME ?= 10s

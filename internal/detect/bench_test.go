@@ -1,6 +1,8 @@
 package detect
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 )
@@ -11,8 +13,18 @@ var (
 	marked = strings.Repeat("<td style=\"padding:0 12px;width:100%\" class=\"c1\"><a href=\"https://eksempel.example/a?id=18273645\">Læs mere</a></td>\r\n", 800)
 )
 
+// dense is a list of ten-digit numbers as chance writes them: 3 % are valid birth dates.
+var dense = func() string {
+	var b strings.Builder
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 8000 {
+		fmt.Fprintf(&b, "%010d\n", 4_000_000_000+r.Int64N(2_000_000_000)) // days 40 to 59: nobody's
+	}
+	return b.String()
+}()
+
 func BenchmarkFind(b *testing.B) {
-	for _, c := range []struct{ name, text string }{{"prose", prose}, {"dates", agenda}, {"markup", marked}} {
+	for _, c := range []struct{ name, text string }{{"prose", prose}, {"dates", agenda}, {"markup", marked}, {"dense", dense}} {
 		b.Run(c.name, func(b *testing.B) {
 			b.SetBytes(int64(len(c.text)))
 			b.ReportAllocs()

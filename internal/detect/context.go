@@ -3,12 +3,15 @@ package detect
 import (
 	"bytes"
 	"strings"
+	"unicode"
 )
 
-// near is how many bytes before a number are read for labels, beside how many after it.
+// near is how many bytes before a number are read for labels, beside how many after it. Rules and blanks of a table count
+// once: reach is how many bytes are looked at for them.
 const (
 	near   = 72
 	beside = 20
+	reach  = 3 * near
 )
 
 // label is a word that says which number stands beside it, in lower case. Labels are glued and inflected in Danish
@@ -23,7 +26,7 @@ type label struct {
 var (
 	speaksFor = []label{{text: "cpr"}, {text: "personnummer"}, {text: "personnumre"}, {text: "personnr"}, {text: "person-nr"},
 		{text: "pers.nr"}, {text: "c.p.r", word: true}, {text: "sygesikring"}, {text: "sundhedskort"}, {text: "person nr"}, {text: "født"},
-		{text: "foedt"}, {text: "fødsel"}, {text: "foedsel"}, {text: "civil registration"}, {text: "date of birth"}, {text: "born", word: true}}
+		{text: "foedt"}, {text: "fødsel"}, {text: "foedsel"}, {text: "civil registration"}, {text: "civilregistration"}, {text: "date of birth"}, {text: "born", word: true}}
 	speaksAgainst = []label{{text: "faktura", thing: true}, {text: "invoice", thing: true}, {text: "ordre"}, {text: "order", word: true},
 		{text: "tlf", word: true}, {text: "telefon", thing: true}, {text: "mobil", thing: true}, {text: "phone", thing: true},
 		{text: "fax", word: true}, {text: "konto", thing: true}, {text: "account", thing: true}, {text: "p-nr", word: true},
@@ -47,9 +50,9 @@ type evidence struct {
 // surroundings reads what stands around the window. Labels before it count by distance, the nearest wins; one that
 // speaks against counts only where no other number stands between, so that it never takes a neighbour along.
 func surroundings(s string, w *window) evidence {
-	var buf [near + beside]byte
-	before := lower(buf[:0], s[max(0, w.start-near):w.start])
-	after := lower(buf[len(before):len(before)], s[w.end:min(len(s), w.end+beside)])
+	var buf [reach + beside]byte
+	before := ruled(lower(buf[:0], s[max(0, w.start-reach):w.start]))
+	after := lower(buf[reach:reach], s[w.end:min(len(s), w.end+beside)])
 
 	if w.cut.weak() { // so weak a form needs a label of its own
 		before = before[bytes.LastIndexAny(before, "0123456789")+1:]
@@ -64,12 +67,25 @@ func surroundings(s string, w *window) evidence {
 		}
 	}
 	e.labelled = pro > contra
-	e.against = contra > pro
+	e.against = contra > pro || pro < 0 && w.shape == plain && otherNumber(before)
 	if !e.against && !e.labelled {
 		pro, _, _ := lastLabels(untilNumber(after))
 		e.labelled = pro >= 0
 	}
 	return e
+}
+
+// ruled takes out what repeats a sign of a table's rules, or a blank, and returns the last of what remains.
+func ruled(b []byte) []byte {
+	n := 0
+	for i, c := range b {
+		if i > 0 && c == b[i-1] && strings.IndexByte("-=_|*. \t", c) >= 0 {
+			continue
+		}
+		b[n] = c
+		n++
+	}
+	return b[max(0, n-near):n]
 }
 
 // lower appends s in lower case; of letters outside ASCII only Æ, Ø and Å are folded (two bytes each way).
@@ -189,7 +205,7 @@ func wordLen(b []byte) int {
 
 // linking are the words that may stand between a label and its number.
 var linking = func() map[string]bool {
-	m := map[string]bool{"er": true, "is": true, "lyder": true, "vores": true, "jeres": true, "reg": true, "og": true}
+	m := map[string]bool{"er": true, "is": true, "lyder": true, "vores": true, "jeres": true, "reg": true, "og": true, "hos": true, "os": true, "jer": true, "dig": true, "mig": true}
 	for word := range naming {
 		m[word] = true
 	}
@@ -269,3 +285,77 @@ func wholeLocal(s string, w *window) bool {
 func letter(c byte) bool { c |= 0x20; return c >= 'a' && c <= 'z' }
 
 func hex(c byte) bool { return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'f' }
+
+// otherNumber reports whether a word that ends as "nummer" does stands directly before: the number of something that no list
+// here names (rekvisitionsnr., policenummer). Of persons it may be the CPR number.
+func otherNumber(before []byte) bool {
+	words := strings.FieldsFunc(string(before[bytes.LastIndexByte(before, '\n')+1:]), func(r rune) bool { return !unicode.IsLetter(r) })
+	for i := len(words) - 1; i >= 0 && i >= len(words)-5; i-- {
+		for _, end := range [...]string{"nummeret", "nummer", "numre", "nr"} {
+			if stem, ok := strings.CutSuffix(words[i], end); ok {
+				return len(stem) > 2 && !personWords[strings.TrimSuffix(stem, "s")] && !personWords[stem] && bytes.LastIndexAny(before, "0123456789") < bytes.LastIndex(before, []byte(words[i]))
+			}
+		}
+		if !linking[words[i]] {
+			return false
+		}
+	}
+	return false
+}
+
+// personWords are words for whom a number may be of, in lower case.
+var personWords = func() map[string]bool {
+	m := make(map[string]bool)
+	for _, word := range strings.Fields(`borger borgeren borgerens patient patienten klient klienten ansøger ansøgeren barn barnet elev eleven beboer beboeren
+		kunde kunden medarbejder medarbejderen mor moderen far faderen søn sønnen datter datteren ægtefælle ægtefællen samlever værge værgen pensionist
+		pensionisten pårørende person personen navn hr fru citizen patients resident applicant child mother father`) {
+		m[word] = true
+	}
+	return m
+}()
+
+// besidePerson reports whether a word for a person or a name of two words stands directly before the window, or a name directly
+// after it, with nothing but a blank or a bracket between.
+func besidePerson(s string, w *window) bool {
+	before := s[max(0, w.start-reach):w.start]
+	before = strings.TrimRight(before[strings.LastIndexByte(before, '\n')+1:], " \t(:,;|")
+	last := before[strings.LastIndexAny(before, " \t|;,")+1:]
+	if personWords[strings.ToLower(strings.TrimRight(last, "."))] {
+		return true
+	}
+	first := strings.TrimRight(before[:len(before)-len(last)], " ")
+	if properName(last) && properName(first[strings.LastIndexAny(first, " \t|;,")+1:]) {
+		return true
+	}
+	after := s[w.end:min(len(s), w.end+reach)]
+	if i := strings.IndexAny(after, "\r\n"); i >= 0 {
+		after = after[:i]
+	}
+	words := strings.FieldsFunc(after, func(r rune) bool { return strings.ContainsRune(" \t|;,)", r) })
+	return len(words) >= 2 && properName(words[0]) && properName(words[1])
+}
+
+// properName reports whether word is written as a name is: a capital, and nothing but small letters and hyphens after it.
+func properName(word string) bool {
+	n := 0
+	for i, r := range word {
+		switch {
+		case i == 0 && !unicode.IsUpper(r), i > 0 && !unicode.IsLower(r) && r != '-':
+			return false
+		}
+		n++
+	}
+	return n >= 2
+}
+
+// enumerating reports whether nothing but a comma, a blank or "og" stands between two numbers.
+func enumerating(between string) bool {
+	if len(between) > 8 {
+		return false
+	}
+	switch strings.Trim(between, " ,;/\t") {
+	case "", "og", "and", "samt", "&":
+		return true
+	}
+	return false
+}

@@ -90,15 +90,18 @@ func mod11(d *[10]byte) bool {
 	return sum%11 == 0
 }
 
-// timestamp reports whether the window is written as a point in time: a year, month, day and hour (2010-10-20 12), which
-// fits the form of a number in the years whose last two digits are a month, or a date and a time with a full stop, as in
-// Danish (10.12.25 19.43).
+// timestamp reports whether the window is written as a point or a stretch of time: a year, month, day and hour (2010-10-20
+// 12), which fits the form of a number in the years whose last two digits are a month; a date and a time with a full stop, as in
+// Danish (10.12.25 19.43); or two dates (01.12.24-31.12.24).
 func timestamp(w *window) bool {
 	d := &w.digits
 	switch w.sizes {
 	case 4222:
 		return d[0] == 2 && d[1] == 0 || d[0] == 1 && d[1] == 9
 	case 22222:
+		if w.cut == byDash && (w.last == w.inner || w.last == byDot || w.last == bySlash) {
+			return true
+		}
 		return w.cut == bySpace && w.last == byDot && d[6]*10+d[7] < 24 && d[8] < 6
 	}
 	return false

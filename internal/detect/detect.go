@@ -77,24 +77,53 @@ func Find(t Text, now time.Time) []Finding {
 		w     window
 		limit = upTo(now)
 		chain []candidate // overlapping candidates, of which the likelier are kept
-		found []Finding
-		list  = -1 // where the last number with a label ended
+		g     = gathering{text: t}
 	)
-	for len(found) < Most && sc.next(&w) {
-		c, ok := weigh(&t, &w, limit, &list)
+	for len(g.found) < Most && sc.next(&w) {
+		c, ok := g.weigh(&w, limit)
 		if !ok {
 			continue
 		}
 		if n := len(chain); n > 0 && (c.start >= chain[n-1].end || n >= Most) {
-			found = settle(found, chain, &t)
+			g.settle(chain)
 			chain = chain[:0]
 		}
-		if len(chain) == 0 && len(found) > 0 && c.start < found[len(found)-1].End {
+		if len(chain) == 0 && len(g.found) > 0 && c.start < g.found[len(g.found)-1].End {
 			continue // only where a chain was cut for its length
 		}
 		chain = append(chain, c)
 	}
-	return settle(found, chain, &t)
+	g.settle(chain)
+	g.listed(sc.tens)
+	return g.found
+}
+
+// gathering is what was found in a text so far.
+type gathering struct {
+	text   Text
+	found  []Finding
+	bare   []int // findings of ten plain digits that nothing speaks for or against but their form
+	pro    int   // where the last number with a label ended; 0: there is none
+	contra int   // where the last number with another number's label ended
+}
+
+// leastListed is how many bare numbers make a list, and how many of a text's runs of ten digits they have to be, in percent. Of
+// random runs 3 % are valid birth dates: three in a row are hardly chance.
+const (
+	leastListed      = 3
+	leastListedShare = 80
+)
+
+// listed believes bare numbers where the text is a list of them.
+func (g *gathering) listed(tens int) {
+	if len(g.bare) < leastListed || len(g.bare)*100 < tens*leastListedShare {
+		return
+	}
+	for _, i := range g.bare {
+		f := &g.found[i]
+		f.Confidence = max(f.Confidence, 0.6)
+		f.Why += ", in a list of such numbers"
+	}
 }
 
 // candidate is a window with a possible birth date.
@@ -103,6 +132,7 @@ type candidate struct {
 	digits     [10]byte
 	confidence float64
 	why        reasons
+	bare       bool // ten plain digits that nothing speaks for or against
 	lost       bool // overlaps one more likely
 }
 
@@ -115,6 +145,7 @@ type reasons struct {
 
 	lettered bool // an e-CPR: it has no check digit
 	alone    bool // all there is in a subject or a file's name
+	person   bool // a word for a person, or a name, stands directly beside it
 	when     bool // a recent day and a time of day, by a word for it
 	postcode bool // a day, and a postcode with its town
 }
@@ -122,10 +153,9 @@ type reasons struct {
 // listGap is how far apart numbers of a list may stand for a label at its head to speak for all.
 const listGap = 96
 
-// weigh gives a window its confidence; ok is false where it cannot be a CPR number. list is where the last labelled
-// number ended.
-func weigh(t *Text, w *window, limit date, list *int) (c candidate, ok bool) {
-	s := t.Content
+// weigh gives a window its confidence; ok is false where it cannot be a CPR number.
+func (g *gathering) weigh(w *window, limit date) (c candidate, ok bool) {
+	t, s := &g.text, g.text.Content
 	w.phone = w.phone || bracketedPrefix(s, w.start)
 	b, replacement, ok := birth(&w.digits)
 	if w.shape == lettered {
@@ -135,17 +165,25 @@ func weigh(t *Text, w *window, limit date, list *int) (c candidate, ok bool) {
 		return candidate{}, false
 	}
 	e := surroundings(s, w)
-	if !e.labelled && !e.against && *list >= 0 && w.start-*list < listGap && w.shape <= sixFour && !w.cut.weak() {
+	if !e.labelled && !e.against && g.pro > 0 && w.start-g.pro < listGap && w.shape <= sixFour && !w.cut.weak() {
 		e.labelled = true
 	}
+	if !e.labelled && !e.against && g.contra > 0 && g.contra <= w.start && enumerating(s[g.contra:w.start]) {
+		e.against = true
+	}
 	if e.labelled {
-		*list = w.end
+		g.pro = w.end
+	}
+	if e.against {
+		g.contra = w.end
 	}
 	c = candidate{start: w.start, end: w.end, digits: w.digits}
 	c.why = reasons{mod11: w.shape != lettered && mod11(&w.digits), lettered: w.shape == lettered, replacement: replacement, separated: w.shape != plain, labelled: e.labelled, against: e.against,
 		blob: e.blob, amount: e.amount && w.shape == plain, phone: w.phone, machine: t.Machine, mailbox: t.Address && wholeLocal(s, w)}
 	c.why.when = w.shape != plain && w.shape != lettered && !e.labelled && clock(s, w, limit)
 	c.why.postcode = w.shape == dated && w.cut == bySpace && !e.labelled && postcode(s, w)
+	c.why.person = w.shape == plain && !e.labelled && !e.against && !e.blob && !c.why.amount && besidePerson(s, w)
+	c.bare = w.shape == plain && !e.labelled && !e.against && !e.blob && !c.why.amount && !w.phone && !t.Machine
 	with, without := form(w)
 	c.confidence = c.why.adjust(with, without)
 	if w.shape == plain && alone(t, w) && !(e.against || e.blob || c.why.amount || t.Machine) {
@@ -173,6 +211,9 @@ func (r reasons) adjust(with, without float64) float64 {
 	if r.labelled {
 		v += (1 - v) * 0.6
 	}
+	if r.person {
+		v += (1 - v) * 0.4
+	}
 	if r.mailbox { // as secure gateways write it: the number itself is the recipient (DOMAIN section 6)
 		v = max(v, 0.8)
 	}
@@ -195,6 +236,7 @@ func (r reasons) String() string {
 	say(!r.mod11 && !r.lettered, "check digit does not hold")
 	say(r.separated, "written as a CPR number")
 	say(r.labelled, "a label beside it")
+	say(r.person, "a person's name or a word for a person beside it")
 	say(r.against, "a label for another number before it")
 	say(r.blob, "inside a token")
 	say(r.amount, "an amount")
@@ -207,21 +249,25 @@ func (r reasons) String() string {
 	return b.String()
 }
 
-// settle appends the likeliest candidates of the chain that do not overlap. Candidates ascend in both start and end, and
+// settle keeps the likeliest candidates of the chain that do not overlap. Candidates ascend in both start and end, and
 // each has at most ten groups, so that one overlaps only a few neighbours on either side.
-func settle(found []Finding, chain []candidate, t *Text) []Finding {
+func (g *gathering) settle(chain []candidate) {
 	if len(chain) > 1 {
 		drop(chain)
 	}
 	for i := range chain {
-		if c := &chain[i]; !c.lost && len(found) < Most {
-			found = append(found, Finding{
-				Kind: CPR, Place: t.Place, Start: c.start, End: c.end, Masked: masked(&c.digits),
-				Confidence: c.confidence, Why: c.why.String(), Address: t.Address,
-			})
+		c := &chain[i]
+		if c.lost || len(g.found) >= Most {
+			continue
 		}
+		if c.bare {
+			g.bare = append(g.bare, len(g.found))
+		}
+		g.found = append(g.found, Finding{
+			Kind: CPR, Place: g.text.Place, Start: c.start, End: c.end, Masked: masked(&c.digits),
+			Confidence: c.confidence, Why: c.why.String(), Address: g.text.Address,
+		})
 	}
-	return found
 }
 
 // drop marks the candidates that overlap a likelier one; of equals the first is kept.

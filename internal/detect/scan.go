@@ -68,6 +68,7 @@ type scanner struct {
 	pos    int
 	n      int // groups in the row so far
 	digits int // digits in the row so far
+	tens   int // groups of ten digits so far
 	row    [16]group
 }
 
@@ -99,6 +100,9 @@ func (sc *scanner) group() bool {
 	g.plus = at > 0 && sc.s[at-1] == '+' && !(at > 1 && fieldEnd(sc.s[at-2]))
 	sc.pos = g.read(sc.s, at)
 	sc.digits += g.n
+	if g.n == 10 {
+		sc.tens++
+	}
 	return true
 }
 
