@@ -208,7 +208,7 @@ type Climb struct {
 
 // Event is one line of the append-only story, sealed into a hash chain per authority.
 type Event struct {
-	Seq       int64
+	Seq       int64 // its number in the authority's story; 0: not sealed yet
 	Authority string
 	Message   MessageID
 	Delivery  DeliveryID // 0: concerns the message or the installation
