@@ -12,6 +12,7 @@ import (
 	"postvagt/internal/config"
 	"postvagt/internal/ledger"
 	"postvagt/internal/ledger/offload"
+	"postvagt/internal/ledger/postgres"
 	"postvagt/internal/ledger/sqlite"
 )
 
@@ -97,5 +98,5 @@ func where(c *config.Config) string {
 }
 
 func openDatabase(ctx context.Context, c *config.Config, p purpose) (ledger.Store, error) {
-	return nil, fmt.Errorf("open %s: not yet", c.Store.Postgres)
+	return postgres.Open(ctx, string(c.Store.Postgres), postgres.Options{Serve: p == serving})
 }
