@@ -39,6 +39,7 @@ func (r *reader) authority(s section) Authority {
 	}
 	a.Held = r.held(s.mapping("held"), &a)
 	a.Notices = r.notices(s.mapping("notices"), &a)
+	a.Retention = r.retention(s.mapping("retention"), a.Notices.Digest)
 	return a
 }
 

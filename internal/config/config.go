@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"postvagt/internal/ledger"
 	"postvagt/internal/level"
 	"postvagt/internal/policy"
 )
@@ -58,6 +59,7 @@ type Authority struct {
 	VerifyRecipients bool // ask our own server whether a mailbox exists before a stranger's mail for it is taken
 	Held             Held
 	Notices          Notices
+	Retention        ledger.Retention // what it does not name is kept for ever
 }
 
 // Unit is the second rung for the senders it matches.

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 	"postvagt/internal/class"
 	"postvagt/internal/detect"
+	"postvagt/internal/ledger"
 	"postvagt/internal/level"
 	"postvagt/internal/policy"
 )
@@ -90,6 +91,9 @@ authorities:
       - {name: Skoler, senders: ["*@skole.eksempel.example"], mailbox: skole@eksempel.example}
     held: {owner: vagt@eksempel.example, within: 3d, remind: [4h, 1d]}
     notices: {from: svar@eksempel.example, language: en, repaired: digest, digest: 12h, tell_outside: never}
+    retention:
+      ordinary: {details: 90d, rows: 24mo}
+      sensitive: {rows: 5d}
 listen: {smtp: [":25", "[::1]:2525"], submission: ":587", smtps: ":465", metrics: "127.0.0.1:9525"}
 trusted:
   - 10.0.0.0/8
@@ -192,6 +196,10 @@ func TestFull(t *testing.T) {
 			Units:   []Unit{{Name: "Skoler", Senders: []string{"*@skole.eksempel.example"}, Mailbox: "skole@eksempel.example"}},
 			Held:    Held{Owner: "vagt@eksempel.example", Within: 72 * time.Hour, Remind: []time.Duration{24 * time.Hour, 4 * time.Hour}},
 			Notices: Notices{From: "svar@eksempel.example", Language: "en", Repaired: "digest", Digest: 12 * time.Hour, TellOutside: "never"},
+			Retention: ledger.Retention{
+				class.Ordinary:  {Details: 90 * 24 * time.Hour, Rows: 24 * 31 * 24 * time.Hour},
+				class.Sensitive: {Rows: 5 * 24 * time.Hour},
+			},
 		}},
 		Listen: Listen{SMTP: []string{":25", "[::1]:2525"}, Submission: []string{":587"}, SMTPS: []string{":465"}, Metrics: "127.0.0.1:9525"},
 		Trusted: []Trust{

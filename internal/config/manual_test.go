@@ -36,7 +36,7 @@ One YAML file says everything: ` + "`/etc/postvagt/postvagt.yaml`" + ` by conven
 ` + "`postvagt check --config FILE`" + ` tells every mistake at once, each with its line, and says in words what the file means: the levels each
 class needs, and which mail may find no channel strong enough. A key that is not known is a mistake, never passed over.
 
-- A *duration* is a number with a unit: ` + "`30s`, `15m`, `4h`, `3d`, `1d12h`" + `. A *size* is bytes or ` + "`50MiB`" + `.
+- A *duration* is a number with a unit: ` + "`30s`, `15m`, `4h`, `3d`, `1d12h`" + `. A *period* is days or months of 31 days: ` + "`90d`, `24mo`" + `. A *size* is bytes or ` + "`50MiB`" + `.
 - A *list* may be written as one value where it has only one.
 - A text that begins with ` + "`*`, `[`, `{`, `&`, `!`, `%` or `@`" + ` needs quotes: ` + "`\"*\"`" + `. YAML anchors and tags are not read.
 - A relative *file* starts from the folder of the configuration. Secrets can stand in files of their own.
