@@ -50,8 +50,9 @@ type Store struct {
 }
 
 var (
-	_ ledger.Store  = (*Store)(nil)
-	_ ledger.Parted = (*Store)(nil)
+	_ ledger.Store   = (*Store)(nil)
+	_ ledger.Parted  = (*Store)(nil)
+	_ ledger.Chained = (*Store)(nil)
 )
 
 // New puts an object store in front of an engine.

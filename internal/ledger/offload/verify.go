@@ -43,6 +43,15 @@ func (s *Store) SumsOf(ctx context.Context, authority string) (ledger.Sums, erro
 	return parted.SumsOf(ctx, authority)
 }
 
+// Heads is the engine's.
+func (s *Store) Heads(ctx context.Context, seen []ledger.Head) (heads, missing []ledger.Head, err error) {
+	chained, ok := s.Store.(ledger.Chained)
+	if !ok {
+		return nil, nil, fmt.Errorf("where the chains of this ledger end: %w", errors.ErrUnsupported)
+	}
+	return chained.Heads(ctx, seen)
+}
+
 func (s *Store) verify(ctx context.Context, engine func(context.Context, opener) (ledger.Verification, error), open opener) (ledger.Verification, error) {
 	if open == nil {
 		return engine(ctx, nil)
