@@ -147,6 +147,7 @@ func (g *Guard) Run(ctx context.Context) error {
 	g.busy.Go(func() { g.dispatch.run(inner) })
 	g.busy.Go(func() { g.watch(inner) })
 	g.busy.Go(func() { g.seal(inner) })
+	g.busy.Go(func() { g.prune(inner) })
 	if g.tls != nil {
 		g.busy.Go(func() { g.tls.watch(inner) })
 	}

@@ -24,6 +24,7 @@ type metrics struct {
 	attempts   *prometheus.CounterVec
 	refused    *prometheus.CounterVec
 	fenced     prometheus.Counter
+	pruned     *prometheus.CounterVec
 	acceptTime prometheus.Histogram
 
 	beatFailures, reapedNodes, reapedDeliveries prometheus.Counter // several nodes only
@@ -37,9 +38,10 @@ func newMetrics(r *prometheus.Registry, g *Guard) *metrics {
 		attempts:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "postvagt_attempts_total", Help: "Attempts per recipient, by kind of message, outcome and level reached."}, []string{"kind", "outcome", "level"}),
 		refused:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "postvagt_refused_total", Help: "Commands and messages refused in the conversation, by reply."}, []string{"code", "enhanced"}),
 		fenced:     prometheus.NewCounter(prometheus.CounterOpts{Name: "postvagt_outcomes_fenced_total", Help: "Outcomes of attempts that had been taken back before they could be recorded. Their deliveries are marked."}),
+		pruned:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "postvagt_pruned_messages_total", Help: "Messages that retention took something from, by stage: details, rows."}, []string{"stage"}),
 		acceptTime: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "postvagt_accept_seconds", Help: "From the end of data to the reply: inspect, decide, store.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14)}),
 	}
-	r.MustRegister(m.messages, m.verdicts, m.findings, m.attempts, m.refused, m.fenced, m.acceptTime, sumsCollector{g})
+	r.MustRegister(m.messages, m.verdicts, m.findings, m.attempts, m.refused, m.fenced, m.pruned, m.acceptTime, sumsCollector{g})
 	if g.heart != nil {
 		m.beatFailures = prometheus.NewCounter(prometheus.CounterOpts{Name: "postvagt_node_beat_failures_total", Help: "Beats of this node that the ledger did not take."})
 		m.reapedNodes = prometheus.NewCounter(prometheus.CounterOpts{Name: "postvagt_nodes_reaped_total", Help: "Dead nodes whose work this node has given back."})
