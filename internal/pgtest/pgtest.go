@@ -221,8 +221,7 @@ func (s *Server) signal(sig syscall.Signal) error {
 	if s.cmd == nil {
 		return errors.New("the server is stopped")
 	}
-	all := append([]int{s.cmd.Process.Pid}, children(s.cmd.Process.Pid)...)
-	for _, pid := range all {
+	for _, pid := range s.Processes() {
 		if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return err
 		}
@@ -405,4 +404,12 @@ func freePort() (int, error) {
 	}
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// Processes lists the ids of the server's processes; none when it is stopped.
+func (s *Server) Processes() []int {
+	if s.cmd == nil {
+		return nil
+	}
+	return append([]int{s.cmd.Process.Pid}, children(s.cmd.Process.Pid)...)
 }

@@ -115,7 +115,7 @@ func (s *Store) dial(ctx context.Context, network, address string) (net.Conn, er
 func (s *Store) greet(ctx context.Context, c *pgconn.PgConn) error {
 	ms := s.o.Timeout.Milliseconds()
 	err := c.Exec(ctx, fmt.Sprintf(`SET statement_timeout = %d; SET lock_timeout = %d; SET idle_in_transaction_session_timeout = %d;
-		SET timezone = 'UTC'; SET default_transaction_isolation = 'read committed'; SET plan_cache_mode = 'auto';
+		SET timezone = 'UTC'; SET default_transaction_isolation = 'read committed'; SET plan_cache_mode = 'force_generic_plan';
 		SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', 'local')`,
 		ms, ms*2/3, 3*ms)).Close()
 	if err != nil {

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -39,12 +40,26 @@ func (s *Store) makePartitions(ctx context.Context, now time.Time) error {
 		return err
 	}
 	defer conn.Release()
+	var names []string
+	months := make(map[string]time.Time)
 	for i := range ahead + 1 {
 		from := time.Date(now.UTC().Year(), now.UTC().Month()+time.Month(i), 1, 0, 0, 0, 0, time.UTC)
 		for _, table := range parted {
-			if err := makePartition(ctx, conn.Conn(), table, from); err != nil {
-				return fmt.Errorf("make the partition of %s for %s: %w", table, from.Format("2006-01"), err)
-			}
+			name := table + from.Format("_2006_01")
+			names, months[name] = append(names, name), from
+		}
+	}
+	rows, err := conn.Query(ctx, "SELECT name FROM unnest($1::text[]) AS name WHERE to_regclass(name) IS NULL", names)
+	if err != nil {
+		return err
+	}
+	missing, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
+	for _, name := range missing {
+		if err := makePartition(ctx, conn.Conn(), name, months[name]); err != nil {
+			return fmt.Errorf("make the partition %s: %w", name, err)
 		}
 	}
 	s.partitions.Lock()
@@ -55,16 +70,13 @@ func (s *Store) makePartitions(ctx context.Context, now time.Time) error {
 
 // makePartition makes one partition. Attaching it locks the table for a moment: who has to wait for that gives up soon, lest
 // others wait behind. A month that has rows in the default partition already stays there.
-func makePartition(ctx context.Context, conn *pgx.Conn, table string, from time.Time) error {
-	name := table + from.Format("_2006_01")
+func makePartition(ctx context.Context, conn *pgx.Conn, name string, from time.Time) error {
+	table := strings.TrimSuffix(name, from.Format("_2006_01"))
 	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		var there bool
-		if err := tx.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", name).Scan(&there); err != nil || there {
-			return err
-		}
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1, $2)", lockClass, lockPartitions); err != nil {
 			return err
 		}
+		var there bool
 		if err := tx.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", name).Scan(&there); err != nil || there {
 			return err
 		}
