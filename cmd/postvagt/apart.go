@@ -66,3 +66,14 @@ func senders(c *config.Config, a *config.Authority, da bool) (who []string) {
 	}
 	return who
 }
+
+// alone is the configuration as if it named one authority only: without the others, their clients and what is said of them.
+func alone(c *config.Config, name string) *config.Config {
+	one := *c
+	one.Authorities, one.Trusted, one.Users, one.Warnings = []config.Authority{*c.AuthorityNamed(name)}, nil, nil, nil
+	one.Routes = slices.DeleteFunc(slices.Clone(c.Routes), func(r config.Route) bool {
+		owner := c.AuthorityOf(strings.TrimPrefix(r.To, "."))
+		return owner != nil && owner.Name != name
+	})
+	return &one
+}

@@ -12,7 +12,7 @@ import (
 )
 
 type checkCmd struct {
-	withConfig
+	withAuthority
 	Lang string `enum:"da,en" default:"da" help:"da or en."`
 	JSON bool   `name:"json" help:"Answer in JSON."`
 }
@@ -23,7 +23,14 @@ func (c checkCmd) Run(s streams) error {
 	if err != nil {
 		return err
 	}
+	only, err := c.scope(cfg)
+	if err != nil {
+		return err
+	}
 	said := describe(cfg, c.Lang)
+	if only != "" {
+		said = describe(alone(cfg, only), c.Lang)
+	}
 	if c.JSON {
 		return json.NewEncoder(s.out).Encode(said)
 	}

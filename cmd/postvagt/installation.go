@@ -9,9 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"slices"
 	"strings"
-	"time"
 
 	"postvagt/internal/config"
 	"postvagt/internal/guard"
@@ -26,18 +24,25 @@ type withConfig struct {
 	Config string `required:"" type:"path" placeholder:"FILE" help:"The configuration, postvagt.yaml."`
 }
 
-func (w withConfig) load() (*config.Config, error) { return config.Load(w.Config) }
+// load reads the configuration for what concerns the whole installation.
+func (w withConfig) load() (*config.Config, error) {
+	if os.Getenv(limitEnv) != "" {
+		return nil, errWhole
+	}
+	return config.Load(w.Config)
+}
 
-// installation is an opened configuration, ledger and key file.
+// installation is an opened configuration, ledger and key files.
 type installation struct {
-	cfg   *config.Config
-	store ledger.Store
-	keys  *spool.Keys
+	cfg       *config.Config
+	store     ledger.Store
+	authority string // the one that store is a view of; "" all
+	keys      spool.Authorities
 
 	bodies *offload.Store // store's own view of where bodies lie
 }
 
-func (i *installation) Close() error { return i.store.Close() }
+func (i *installation) Close() error { return i.bodies.Close() }
 
 // openLedger opens an existing ledger for a command beside the running guard.
 func (w withConfig) openLedger() (*installation, error) {
@@ -45,6 +50,11 @@ func (w withConfig) openLedger() (*installation, error) {
 	if err != nil {
 		return nil, err
 	}
+	return besideGuard(c)
+}
+
+// besideGuard opens an existing ledger.
+func besideGuard(c *config.Config) (*installation, error) {
 	s, err := openStore(context.Background(), c, beside)
 	if err != nil {
 		return nil, err
@@ -58,18 +68,23 @@ func (w withConfig) openWithKeys() (*installation, error) {
 	if err != nil {
 		return nil, err
 	}
-	if i.keys, err = spool.Load(i.cfg.Store.Keys); err != nil {
-		i.Close()
-		return nil, missingKeys(i.cfg, err)
-	}
-	return i, nil
+	return i, i.readKeys(func(c *config.Config) ([]*keyFile, error) { return keyFiles(c), nil })
 }
 
-func (w withConfig) operator() (*installation, *guard.Operator, error) {
-	i, err := w.openWithKeys()
-	if err != nil {
-		return nil, nil, err
+// readKeys reads the key files that are asked for; on an error the ledger is closed.
+func (i *installation) readKeys(asked func(*config.Config) ([]*keyFile, error)) error {
+	files, err := asked(i.cfg)
+	if err == nil {
+		i.keys, err = loadRing(i.cfg, files)
 	}
+	if err != nil {
+		i.Close()
+	}
+	return err
+}
+
+// operator is what acts for a person on the ledger; on an error the ledger is closed.
+func (i *installation) operator() (*installation, *guard.Operator, error) {
 	o, err := guard.NewOperator(i.cfg, i.store, i.keys, nil)
 	if err != nil {
 		i.Close()
@@ -84,64 +99,28 @@ func start(c *config.Config, say io.Writer) (*installation, error) {
 	if err := folderOf(c); err != nil {
 		return nil, err
 	}
-	keys, err := spool.Load(c.Store.Keys)
-	if errors.Is(err, fs.ErrNotExist) && firstStart(c) {
-		if keys, err = spool.Create(c.Store.Keys); err == nil {
-			fmt.Fprintf(say, "postvagt: made the key file %s. Keep a copy apart from the ledger's backup: without it no waiting mail can be opened.\n", c.Store.Keys)
+	files := keyFiles(c)
+	if common := files[0]; !common.own {
+		if common.load(); errors.Is(common.err, fs.ErrNotExist) && firstStart(c) {
+			if common.keys, common.err = spool.Create(common.path); common.err == nil {
+				fmt.Fprintf(say, "postvagt: made the key file %s. Keep a copy apart from the ledger's backup: without it no waiting mail can be opened.\n", common.path)
+			}
 		}
-	}
-	if err != nil {
-		return nil, missingKeys(c, err)
+		if common.err != nil && len(files) == 1 {
+			return nil, missingKeys(c, common)
+		}
 	}
 	ctx := context.Background()
 	s, err := openStore(ctx, c, serving)
 	if err != nil {
 		return nil, err
 	}
-	i := &installation{cfg: c, store: s.Ledger(), keys: keys, bodies: s}
-	if err := i.checkKeys(ctx); err != nil {
+	i := &installation{cfg: c, store: s.Ledger(), bodies: s}
+	if i.keys, err = openRing(ctx, c, i.store, files, say); err != nil {
 		i.Close()
 		return nil, err
 	}
 	return i, nil
-}
-
-// keysFact is the ledger's note of the keys its bodies may be sealed with.
-const keysFact = "key ids"
-
-// checkKeys refuses a key file that is not this ledger's, and notes the file's keys.
-func (i *installation) checkKeys(ctx context.Context) error {
-	known, err := i.store.Get(ctx, keysFact)
-	if err != nil {
-		return fmt.Errorf("read which keys the ledger needs: %w", err)
-	}
-	have := i.keys.IDs()
-	for id := range strings.FieldsSeq(known) {
-		if !slices.Contains(have, id) {
-			return fmt.Errorf("THE KEY FILE %s DOES NOT BELONG TO THIS LEDGER: key %s is missing, so mail that waits in %s could not be opened.\n"+
-				"Put the right key file back (it was made at the first start; your backup of it), then start again", i.cfg.Store.Keys, id, where(i.cfg))
-		}
-	}
-	return i.store.Put(ctx, keysFact, strings.Join(have, " "))
-}
-
-func missingKeys(c *config.Config, err error) error {
-	if !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if c.Store.Postgres != "" {
-		return fmt.Errorf("THE KEY FILE %s IS MISSING, and the ledger %s needs it: mail that waits there could not be opened.\n"+
-			"Copy it from another guard over this database, or from your backup of it. Only for a new ledger: 'postvagt keys make' makes one, once for all its guards (%w)", c.Store.Keys, where(c), err)
-	}
-	return fmt.Errorf("THE KEY FILE %s IS MISSING, and the ledger %s needs it: mail that waits there could not be opened.\n"+
-		"Put the key file back from your backup of it, then try again. If it is lost for good, 'postvagt keys make' makes a new one: "+
-		"what waits now stays sealed for ever and 'postvagt verify' lists it (%w)", c.Store.Keys, where(c), err)
-}
-
-type keysCmd struct {
-	Make   keysMakeCmd   `cmd:"" help:"Make the key file. Never overwrites one."`
-	Rotate keysRotateCmd `cmd:"" help:"Add a fresh key; new bodies are sealed with it, waiting ones are sealed anew."`
-	List   keysListCmd   `cmd:"" help:"List the ids of the keys."`
 }
 
 // asJSON is the flag of commands whose answer is one sentence or list.
@@ -158,112 +137,16 @@ func (a asJSON) answer(s streams, v any, words string, args ...any) error {
 	return err
 }
 
-type keysMakeCmd struct {
-	withConfig
-	asJSON
-}
-
-func (k keysMakeCmd) Run(s streams) error {
-	c, err := k.load()
-	if err != nil {
-		return err
-	}
-	keys, err := spool.Create(c.Store.Keys)
-	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("there is a key file at %s already; 'postvagt keys rotate' adds a key to it", c.Store.Keys)
-	}
-	if err != nil {
-		return err
-	}
-	if err := k.answer(s, map[string]string{"file": c.Store.Keys, "made": keys.Newest()}, "Made %s with key %s. Keep a copy apart from the ledger's backup.\n", c.Store.Keys, keys.Newest()); err != nil {
-		return err
-	}
-	if firstStart(c) {
-		return nil
-	}
-	store, err := openStore(context.Background(), c, beside)
-	if err != nil {
-		return err
-	}
-	defer store.Close()
-	if err := store.Put(context.Background(), keysFact, keys.Newest()); err != nil {
-		return err
-	}
-	return store.Note(context.Background(), ledger.Event{Authority: c.Authorities[0].Name, At: time.Now().UTC(), Kind: "keys", Detail: "made key " + keys.Newest() + "; older keys are gone"})
-}
-
-type keysRotateCmd struct {
-	withConfig
-	asJSON
-}
-
-func (k keysRotateCmd) Run(s streams) error {
-	i, err := k.openWithKeys()
-	if err != nil {
-		return err
-	}
-	defer i.Close()
-	keys, err := spool.Rotate(i.cfg.Store.Keys)
-	if err != nil {
-		return err
-	}
-	ctx := context.Background()
-	if err := i.store.Put(ctx, keysFact, strings.Join(keys.IDs(), " ")); err != nil {
-		return err
-	}
-	n, err := i.store.Reseal(ctx, func(id string, sealed []byte) ([]byte, error) {
-		plain, err := keys.Open(id, sealed)
-		if err != nil {
-			return nil, err
-		}
-		return keys.Seal(id, plain)
-	})
-	if err != nil {
-		return fmt.Errorf("the new key %s is in the file, but sealing anew stopped after %d: %w; run the command again", keys.Newest(), n, err)
-	}
-	for _, a := range i.cfg.Authorities {
-		if err := i.store.Note(ctx, ledger.Event{Authority: a.Name, At: time.Now().UTC(), Kind: "keys", Detail: "rotated to key " + keys.Newest()}); err != nil {
-			return err
-		}
-	}
-	return k.answer(s, map[string]any{"file": i.cfg.Store.Keys, "newest": keys.Newest(), "resealed": n},
-		"Key %s is the newest; %d waiting bodies and addresses were sealed anew. Back the key file up.\n", keys.Newest(), n)
-}
-
-type keysListCmd struct {
-	withConfig
-	asJSON
-}
-
-func (k keysListCmd) Run(s streams) error {
-	c, err := k.load()
-	if err != nil {
-		return err
-	}
-	keys, err := spool.Load(c.Store.Keys)
-	if err != nil {
-		return err
-	}
-	if k.JSON {
-		return k.answer(s, map[string]any{"file": c.Store.Keys, "newest": keys.Newest(), "keys": keys.IDs()}, "")
-	}
-	for _, id := range keys.IDs() {
-		note := ""
-		if id == keys.Newest() {
-			note = "  seals new bodies"
-		}
-		fmt.Fprintf(s.out, "%s%s\n", id, note)
-	}
-	return nil
-}
-
 type backupCmd struct {
-	withConfig
+	withAuthority
 	asJSON
 	To string `required:"" type:"path" placeholder:"FILE" help:"Where to write the copy; must not exist."`
 }
 
 func (b backupCmd) Run(s streams) error {
+	if b.limited() {
+		return errWhole // a copy holds everybody's mail
+	}
 	i, err := b.openLedger()
 	if err != nil {
 		return err

@@ -11,7 +11,7 @@ import (
 
 // target is what release, withdraw and retry are for.
 type target struct {
-	withConfig
+	withAuthority
 	ID        string `arg:"" help:"The message's id, or its first letters."`
 	Recipient string `help:"Only this recipient; without it, all of the message's. - reads it from standard input, out of sight of other users."`
 	JSON      bool   `name:"json" help:"Answer in JSON."`

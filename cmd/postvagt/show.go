@@ -17,7 +17,7 @@ import (
 
 // traceCmd finds messages and tells their whole story.
 type traceCmd struct {
-	withConfig
+	withAuthority
 	ID        string `arg:"" optional:"" help:"A message's id, its first letters, or a Message-ID header."`
 	Sender    string `help:"Messages from this address, or @domain; - reads it from standard input."`
 	Recipient string `help:"Messages to this address, or @domain; - reads it from standard input."`
@@ -299,7 +299,7 @@ func (m *moment) UnmarshalText(b []byte) (err error) {
 }
 
 type queueCmd struct {
-	withConfig
+	withAuthority
 	Limit int  `default:"1000" help:"At most so many messages, newest first."`
 	JSON  bool `name:"json" help:"One JSON object a line."`
 }
@@ -309,7 +309,7 @@ func (c queueCmd) Run(s streams) error {
 }
 
 type heldCmd struct {
-	withConfig
+	withAuthority
 	Limit int  `default:"1000" help:"At most so many messages, newest first."`
 	JSON  bool `name:"json" help:"One JSON object a line."`
 }
@@ -337,7 +337,7 @@ type listed struct {
 	Since     time.Time         `json:"accepted_at"`
 }
 
-func (w withConfig) list(s streams, asJSON bool, limit int, states []ledger.State, none string) error {
+func (w withAuthority) list(s streams, asJSON bool, limit int, states []ledger.State, none string) error {
 	i, err := w.openLedger()
 	if err != nil {
 		return err
@@ -440,40 +440,4 @@ func clockOf(t *time.Time) string {
 		return "-"
 	}
 	return clock(*t)
-}
-
-type verifyCmd struct {
-	withConfig
-	JSON bool `name:"json" help:"Answer in JSON."`
-}
-
-// Run exits 0 only if all holds.
-func (c verifyCmd) Run(s streams) error {
-	i, err := c.openWithKeys()
-	if err != nil {
-		return err
-	}
-	defer i.Close()
-	v, err := i.store.Verify(context.Background(), i.keys.Open)
-	if err != nil {
-		return err
-	}
-	bad := v.Unaccounted != 0 || v.Chain != "ok" || v.Bodies != "ok" || len(v.Problems) > 0
-	if c.JSON {
-		if err := json.NewEncoder(s.out).Encode(v); err != nil {
-			return err
-		}
-	} else {
-		fmt.Fprintf(s.out, "accepted %d = open %d + final %d, unaccounted %d\nevent chain: %s\nbodies: %s\n", v.Accepted, v.Open, v.Final, v.Unaccounted, v.Chain, v.Bodies)
-		if v.Alarms > 0 {
-			fmt.Fprintf(s.out, "alarms: %d notices reached nobody; see 'postvagt held'\n", v.Alarms)
-		}
-		for _, p := range v.Problems {
-			fmt.Fprintln(s.out, "PROBLEM:", p)
-		}
-	}
-	if bad {
-		return errFound
-	}
-	return nil
 }

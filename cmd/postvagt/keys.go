@@ -1,0 +1,423 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+
+	"postvagt/internal/config"
+	"postvagt/internal/ledger"
+	"postvagt/internal/spool"
+)
+
+// keyFile is one key file and the authorities whose mail its keys seal: one that names a file of its own, or all that name none.
+type keyFile struct {
+	path string
+	of   []*config.Authority
+	own  bool // named by its one authority
+	keys *spool.Keys
+	err  error // why there are no keys
+}
+
+// keyFiles lists the files of an installation, not yet read: the common one first where anybody uses it.
+func keyFiles(c *config.Config) (files []*keyFile) {
+	common := &keyFile{path: c.Store.Keys}
+	for i := range c.Authorities {
+		a := &c.Authorities[i]
+		if a.Keys == "" {
+			common.of = append(common.of, a)
+			continue
+		}
+		files = append(files, &keyFile{path: a.Keys, of: []*config.Authority{a}, own: true})
+	}
+	if common.of != nil {
+		files = append([]*keyFile{common}, files...)
+	}
+	return files
+}
+
+func (f *keyFile) load() { f.keys, f.err = spool.Load(f.path) }
+
+// names are the authorities whose mail the file's keys seal.
+func (f *keyFile) names() string {
+	var names []string
+	for _, a := range f.of {
+		names = append(names, a.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// fact is the ledger's note of the keys that bodies may be sealed with.
+func (f *keyFile) fact() string {
+	const name = "key ids"
+	if f.own {
+		return ledger.FactOf(f.of[0].Name, name)
+	}
+	return name
+}
+
+// check makes a file unusable that is not this ledger's, and notes the keys of one that is.
+func (f *keyFile) check(ctx context.Context, store ledger.Store, c *config.Config) error {
+	if f.keys == nil {
+		return nil
+	}
+	known, err := store.Get(ctx, f.fact())
+	if err != nil {
+		return fmt.Errorf("read which keys the ledger needs: %w", err)
+	}
+	have := f.keys.IDs()
+	for id := range strings.FieldsSeq(known) {
+		if !slices.Contains(have, id) {
+			f.keys, f.err = nil, fmt.Errorf("THE KEY FILE %s DOES NOT BELONG TO THIS LEDGER: key %s is missing, so mail that waits in %s could not be opened.\n"+
+				"Put the right key file back (it was made at the first start; your backup of it), then start again", f.path, id, where(c))
+			return nil
+		}
+	}
+	return store.Put(ctx, f.fact(), strings.Join(have, " "))
+}
+
+// begin makes an authority's own key file where it has never had one, and seals anew what the common keys sealed for it before.
+func (f *keyFile) begin(ctx context.Context, store ledger.Store, before *spool.Keys, say io.Writer) error {
+	if !f.own || !errors.Is(f.err, fs.ErrNotExist) {
+		return nil
+	}
+	if known, err := store.Get(ctx, f.fact()); err != nil || known != "" {
+		return err
+	}
+	n, err := f.create(ctx, store, before)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(say, "postvagt: made the key file %s of %s; %d waiting bodies and addresses were sealed anew. Keep a copy apart from the ledger's backup.\n", f.path, f.names(), n)
+	return nil
+}
+
+// create makes the file. What before, the common keys, sealed for its authority is sealed anew with its own.
+func (f *keyFile) create(ctx context.Context, store ledger.Store, before *spool.Keys) (n int, err error) {
+	if f.keys, f.err = spool.Create(f.path); f.err != nil {
+		return 0, f.err
+	}
+	if f.own && before != nil {
+		n, err = ledger.Scoped(store, f.of[0].Name).Reseal(ctx, func(id string, sealed []byte) ([]byte, error) {
+			if !slices.Contains(before.IDs(), spool.SealedBy(sealed)) {
+				return nil, nil
+			}
+			return anew(f.keys, before, id, sealed)
+		})
+	}
+	return n, err
+}
+
+func anew(to, from *spool.Keys, id string, sealed []byte) ([]byte, error) {
+	plain, err := from.Open(id, sealed)
+	if err != nil {
+		return nil, err
+	}
+	return to.Seal(id, plain)
+}
+
+// ring is what the files hold, by authority. One file for all serves as it is.
+func ring(files []*keyFile) spool.Authorities {
+	if len(files) == 1 && files[0].keys != nil {
+		return files[0].keys
+	}
+	apart := spool.Apart{}
+	for _, f := range files {
+		for _, a := range f.of {
+			apart[a.Name] = f.keys
+		}
+	}
+	return apart
+}
+
+// loadRing reads the files for a command beside the guard. It fails when no file can be used; one lost among several is its own
+// authority's affair.
+func loadRing(c *config.Config, files []*keyFile) (spool.Authorities, error) {
+	usable := 0
+	for _, f := range files {
+		if f.load(); f.err == nil {
+			usable++
+		}
+	}
+	if usable == 0 {
+		return nil, missingKeys(c, files[0])
+	}
+	return ring(files), nil
+}
+
+// openRing reads the files for serving. Files that were never made are made. One that is lost is said loudly and stops its own
+// authorities' mail only; when all are lost there is nothing to serve.
+func openRing(ctx context.Context, c *config.Config, store ledger.Store, files []*keyFile, say io.Writer) (spool.Authorities, error) {
+	var common *spool.Keys
+	if files[0].own {
+		common, _ = spool.Load(c.Store.Keys) // from before each authority had its own
+	}
+	usable := 0
+	for i, f := range files {
+		if i > 0 || f.own { // the common file is read before the ledger is opened
+			f.load()
+		} else {
+			common = f.keys
+		}
+		if err := f.begin(ctx, store, common, say); err != nil {
+			return nil, err
+		}
+		if err := f.check(ctx, store, c); err != nil {
+			return nil, err
+		}
+		if f.keys != nil {
+			usable++
+		}
+	}
+	for _, f := range files {
+		switch {
+		case f.keys != nil:
+		case usable == 0:
+			return nil, missingKeys(c, f)
+		default:
+			fmt.Fprintf(say, "postvagt: %v\npostvagt: until the key file is back and the guard started again, mail of %s is neither taken (451) nor delivered; nothing of it is lost. The others' mail goes on.\n", missingKeys(c, f), f.names())
+		}
+	}
+	return ring(files), nil
+}
+
+// missingKeys says what to do about a file without keys.
+func missingKeys(c *config.Config, f *keyFile) error {
+	if !errors.Is(f.err, fs.ErrNotExist) {
+		return f.err
+	}
+	command := "postvagt keys make"
+	if f.own {
+		command += fmt.Sprintf(" --authority %q", f.of[0].Name)
+	}
+	if c.Store.Postgres != "" {
+		return fmt.Errorf("THE KEY FILE %s IS MISSING, and the ledger %s needs it: mail that waits there could not be opened.\n"+
+			"Copy it from another guard over this database, or from your backup of it. Only for a new ledger: '%s' makes one, once for all its guards (%w)", f.path, where(c), command, f.err)
+	}
+	return fmt.Errorf("THE KEY FILE %s IS MISSING, and the ledger %s needs it: mail that waits there could not be opened.\n"+
+		"Put the key file back from your backup of it, then try again. If it is lost for good, '%s' makes a new one: "+
+		"what waits now stays sealed for ever and 'postvagt verify' lists it (%w)", f.path, where(c), command, f.err)
+}
+
+type keysCmd struct {
+	Make   keysMakeCmd   `cmd:"" help:"Make the key file, or with --authority an authority's own. Never overwrites one."`
+	Rotate keysRotateCmd `cmd:"" help:"Add a fresh key; new bodies are sealed with it, waiting ones are sealed anew."`
+	List   keysListCmd   `cmd:"" help:"List the ids of the keys."`
+}
+
+// asked are the files that a command is for: all, or the one of an authority.
+func (k withAuthority) asked(c *config.Config) ([]*keyFile, error) {
+	name, err := k.scope(c)
+	if err != nil {
+		return nil, err
+	}
+	files := keyFiles(c)
+	if name == "" {
+		return files, nil
+	}
+	for _, f := range files {
+		if slices.ContainsFunc(f.of, func(a *config.Authority) bool { return a.Name == name }) {
+			return []*keyFile{f}, nil
+		}
+	}
+	return nil, errors.New("every authority has a key file") // unreachable: keyFiles gives each one
+}
+
+type keysMakeCmd struct {
+	withAuthority
+	asJSON
+}
+
+func (k keysMakeCmd) Run(s streams) error {
+	c, err := k.load()
+	if err != nil {
+		return err
+	}
+	files, err := k.asked(c)
+	if err != nil {
+		return err
+	}
+	f := files[0] // without --authority the common one
+	if k.limited() && !f.own {
+		return errShared(f)
+	}
+	if f.load(); f.err == nil || !errors.Is(f.err, fs.ErrNotExist) {
+		return fmt.Errorf("there is a key file at %s already; 'postvagt keys rotate' adds a key to it", f.path)
+	}
+	ctx := context.Background()
+	var store ledger.Store
+	if !firstStart(c) {
+		i, err := besideGuard(c)
+		if err != nil {
+			return err
+		}
+		defer i.Close()
+		store = i.store
+	}
+	made := 0
+	if store == nil {
+		f.keys, err = spool.Create(f.path)
+	} else {
+		var common *spool.Keys
+		if f.own {
+			common, _ = spool.Load(c.Store.Keys) // nil: nothing can be taken over from it
+		}
+		made, err = f.create(ctx, store, common)
+	}
+	if err != nil {
+		return err
+	}
+	if err := k.answer(s, map[string]any{"file": f.path, "made": f.keys.Newest(), "resealed": made}, "Made %s with key %s. Keep a copy apart from the ledger's backup.\n", f.path, f.keys.Newest()); err != nil {
+		return err
+	}
+	if store == nil {
+		return nil
+	}
+	if err := store.Put(ctx, f.fact(), f.keys.Newest()); err != nil {
+		return err
+	}
+	return f.note(ctx, store, "made key "+f.keys.Newest()+"; older keys are gone")
+}
+
+// note writes an event of each authority whose keys they are.
+func (f *keyFile) note(ctx context.Context, store ledger.Store, detail string) error {
+	for _, a := range f.of {
+		if err := store.Note(ctx, ledger.Event{Authority: a.Name, At: time.Now().UTC(), Kind: "keys", Detail: detail}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// errShared keeps one authority's operator from changing the keys of others.
+func errShared(f *keyFile) error {
+	return fmt.Errorf("the key file %s is not this authority's alone: its keys are made and rotated for the whole installation", f.path)
+}
+
+type keysRotateCmd struct {
+	withAuthority
+	asJSON
+}
+
+// rotation is what became of one key file.
+type rotation struct {
+	File        string   `json:"file"`
+	Authorities []string `json:"authorities"`
+	Newest      string   `json:"newest"`
+	Resealed    int      `json:"resealed"`
+}
+
+func (k keysRotateCmd) Run(s streams) error {
+	c, err := k.load()
+	if err != nil {
+		return err
+	}
+	files, err := k.asked(c)
+	if err != nil {
+		return err
+	}
+	if k.limited() && !files[0].own && len(c.Authorities) > 1 {
+		return errShared(files[0])
+	}
+	if _, err := loadRing(c, files); err != nil {
+		return err
+	}
+	i, err := besideGuard(c)
+	if err != nil {
+		return err
+	}
+	defer i.Close()
+	var failed []error
+	for _, f := range files {
+		r, err := f.rotate(context.Background(), i.store)
+		if err != nil {
+			failed = append(failed, err)
+			continue
+		}
+		if err := k.answer(s, r, "Key %s is the newest of %s; %d waiting bodies and addresses were sealed anew. Back the key file up.\n", r.Newest, r.File, r.Resealed); err != nil {
+			return err
+		}
+	}
+	return errors.Join(failed...)
+}
+
+func (f *keyFile) rotate(ctx context.Context, store ledger.Store) (r rotation, err error) {
+	if f.err != nil {
+		return r, fmt.Errorf("keys of %s: %w", f.names(), f.err)
+	}
+	if f.keys, err = spool.Rotate(f.path); err != nil {
+		return r, err
+	}
+	r = rotation{File: f.path, Newest: f.keys.Newest()}
+	if err := store.Put(ctx, f.fact(), strings.Join(f.keys.IDs(), " ")); err != nil {
+		return r, err
+	}
+	for _, a := range f.of {
+		n, err := ledger.Scoped(store, a.Name).Reseal(ctx, func(id string, sealed []byte) ([]byte, error) { return anew(f.keys, f.keys, id, sealed) })
+		if err != nil {
+			return r, fmt.Errorf("the new key %s is in the file, but sealing anew stopped after %d: %w; run the command again", r.Newest, r.Resealed+n, err)
+		}
+		r.Authorities, r.Resealed = append(r.Authorities, a.Name), r.Resealed+n
+	}
+	return r, f.note(ctx, store, "rotated to key "+r.Newest)
+}
+
+type keysListCmd struct {
+	withAuthority
+	asJSON
+}
+
+// listedKeys is one key file in the answer of keys list.
+type listedKeys struct {
+	File        string   `json:"file"`
+	Authorities []string `json:"authorities"`
+	Newest      string   `json:"newest,omitempty"`
+	Keys        []string `json:"keys"`
+	Problem     string   `json:"problem,omitempty"`
+}
+
+// Run answers one object a line in JSON, and exits 1 when a file cannot be used.
+func (k keysListCmd) Run(s streams) error {
+	c, err := k.load()
+	if err != nil {
+		return err
+	}
+	files, err := k.asked(c)
+	if err != nil {
+		return err
+	}
+	var bad error
+	for _, f := range files {
+		f.load()
+		l := listedKeys{File: f.path, Keys: []string{}}
+		words := ""
+		if len(c.Authorities) > 1 && !k.limited() {
+			words = fmt.Sprintf("%s (%s)\n", f.path, f.names())
+			for _, a := range f.of {
+				l.Authorities = append(l.Authorities, a.Name)
+			}
+		}
+		if f.err != nil {
+			l.Problem, bad = f.err.Error(), errFound
+			words += "! " + l.Problem + "\n"
+		} else {
+			l.Newest, l.Keys = f.keys.Newest(), f.keys.IDs()
+		}
+		for _, id := range l.Keys {
+			words += id
+			if id == l.Newest {
+				words += "  seals new bodies"
+			}
+			words += "\n"
+		}
+		if err := k.answer(s, l, "%s", words); err != nil {
+			return err
+		}
+	}
+	return bad
+}
