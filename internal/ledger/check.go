@@ -158,3 +158,39 @@ func (g *Grouping) Add(m Message, d Delivery) {
 	g.index[k] = len(g.All)
 	g.All = append(g.All, Claimed{Message: m, Deliveries: []Delivery{d}})
 }
+
+// Recipients is the detail of an acceptance's event.
+func (a Acceptance) Recipients() string {
+	if len(a.Deliveries) == 1 {
+		return "1 recipient"
+	}
+	return fmt.Sprintf("%d recipients", len(a.Deliveries))
+}
+
+// BareID is a Message-ID without angle brackets.
+func BareID(s string) string {
+	s = strings.TrimSpace(s)
+	return strings.TrimSuffix(strings.TrimPrefix(s, "<"), ">")
+}
+
+// NoSums are the sums of an empty ledger.
+func NoSums() Sums {
+	sums := Sums{States: make(map[State]int64, len(States))}
+	for _, st := range States {
+		sums.States[st] = 0
+	}
+	return sums
+}
+
+// Balance adds up the states.
+func (s *Sums) Balance() {
+	s.Open, s.Final = 0, 0
+	for st, n := range s.States {
+		if st.Final() {
+			s.Final += n
+		} else {
+			s.Open += n
+		}
+	}
+	s.Unaccounted = max(s.Accepted-(s.Open+s.Final), s.Open+s.Final-s.Accepted)
+}

@@ -28,12 +28,12 @@ func (s *Store) accept(ctx context.Context, a ledger.Acceptance) ([]ledger.Claim
 	if err != nil {
 		return nil, err
 	}
-	first, err := s.reserve(ctx, len(a.Deliveries)+len(a.Notices))
-	if err != nil {
-		return nil, err
-	}
 	var work []ledger.Claimed
-	err = s.do(ctx, func(t *tx) (err error) {
+	err = s.do(ctx, func(t *tx) error {
+		first, err := t.reserve(len(a.Deliveries) + len(a.Notices))
+		if err != nil {
+			return err
+		}
 		work, err = t.accept(a, authority, first)
 		return err
 	})
@@ -62,34 +62,42 @@ func (s *Store) repeated(ctx context.Context, a ledger.Acceptance) (work []ledge
 // block is how many numbers the sequence delivery_no gives at a time, as its INCREMENT says.
 const block = 256
 
+// numbers of deliveries, reserved by a connection and not used yet: [next, end).
+type numbers struct{ next, end int64 }
+
+const numbersKey = "postvagt numbers"
+
 // reserve takes n numbers for deliveries, one after another. Those that are never used are nobody's.
-func (s *Store) reserve(ctx context.Context, n int) (first int64, err error) {
+//
+// A block belongs to the connection it came over. After a crash, and when a standby takes over, the sequence may go back to before
+// a block that nothing durable has been numbered from, and give it again; whoever held it has then lost the connection too.
+func (t *tx) reserve(n int) (first int64, err error) {
 	if n == 0 {
 		return 0, nil
 	}
-	s.numbers.Lock()
-	defer s.numbers.Unlock()
-	for s.numbers.end-s.numbers.next < int64(n) {
-		var start int64
-		blocks := (n + block - 1) / block
-		err := s.do(ctx, func(t *tx) error {
-			start = 0
-			// Another node may take blocks in between; what begins anew is then left to nobody.
-			return t.query(func(r row) error {
-				if no := r.int(0); start == 0 || no != s.numbers.end {
-					start, s.numbers.next = no, no
-				}
-				s.numbers.end = r.int(0) + block
-				return nil
-			}, "SELECT nextval('delivery_no') FROM generate_series(1, $1)", blocks)
-		})
+	data := t.conn.Conn().PgConn().CustomData()
+	own, _ := data[numbersKey].(*numbers)
+	if own == nil {
+		own = &numbers{}
+		data[numbersKey] = own
+	}
+	for own.end-own.next < int64(n) {
+		*own = numbers{}
+		// Another node may take blocks in between; what begins anew is then left to nobody.
+		err := t.query(func(r row) error {
+			if no := r.int(0); no != own.end {
+				own.next = no
+			}
+			own.end = r.int(0) + block
+			return nil
+		}, "SELECT nextval('delivery_no') FROM generate_series(1, $1)", (n+block-1)/block)
 		if err != nil {
-			s.numbers.next, s.numbers.end = 0, 0
+			*own = numbers{}
 			return 0, err
 		}
 	}
-	first = s.numbers.next
-	s.numbers.next += int64(n)
+	first = own.next
+	own.next += int64(n)
 	return first, nil
 }
 
@@ -126,7 +134,7 @@ func (t *tx) accept(a ledger.Acceptance, authority int32, first int64) ([]ledger
 		return nil, err
 	}
 	at := a.Message.AcceptedAt
-	t.record(event{authority: authority, message: a.Message.ID, at: at, kind: ledger.KindAccepted, detail: acceptedDetail(a)})
+	t.record(event{authority: authority, message: a.Message.ID, at: at, kind: ledger.KindAccepted, detail: a.Recipients()})
 	told := make([]string, len(a.Deliveries))
 	for _, n := range a.Notices {
 		for _, i := range n.About {
@@ -183,13 +191,6 @@ func (t *tx) leasedAtAccept(a ledger.Acceptance) ([]ledger.Claimed, error) {
 		work.Add(m.Message, d.Delivery)
 	}
 	return work.All, nil
-}
-
-func acceptedDetail(a ledger.Acceptance) string {
-	if len(a.Deliveries) == 1 {
-		return "1 recipient"
-	}
-	return fmt.Sprintf("%d recipients", len(a.Deliveries))
 }
 
 // known reports whether the message was accepted already: then the caller asks again after an answer was lost.

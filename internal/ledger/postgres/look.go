@@ -136,12 +136,6 @@ func (s *Store) Find(ctx context.Context, q ledger.Query) (ids []ledger.MessageI
 	return ids, nil
 }
 
-// bareID is a Message-ID without angle brackets.
-func bareID(s string) string {
-	s = strings.TrimSpace(s)
-	return strings.TrimSuffix(strings.TrimPrefix(s, "<"), ">")
-}
-
 // shortestPrefix is how much of an id Find asks for at least, so that a slip does not list everything.
 const shortestPrefix = 6
 
@@ -163,7 +157,7 @@ func findQuery(q ledger.Query) (query string, args []any, ok bool) {
 		}
 		few = append(few, number("m.id >= ? AND m.id < ?", []any{id, after(id)}))
 	}
-	if h := detect.Mask(bareID(q.HeaderID)); h != "" {
+	if h := detect.Mask(ledger.BareID(q.HeaderID)); h != "" {
 		few = append(few, number("m.header_id IN (?, ?) AND m.header_id <> ''", []any{h, "<" + h + ">"}))
 	}
 	if q.Sender != "" {

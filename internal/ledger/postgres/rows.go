@@ -89,14 +89,6 @@ func list[T any](v []T) (any, error) {
 	return string(b), err
 }
 
-func toldText(told []ledger.TellKind) string {
-	s := ""
-	for _, k := range told {
-		s = join(s, k)
-	}
-	return s
-}
-
 func join(told string, k ledger.TellKind) string {
 	if told == "" {
 		return string(k)

@@ -62,7 +62,7 @@ func (s *Store) SumsOf(ctx context.Context, authority string) (sums ledger.Sums,
 }
 
 func (t *tx) sums(p part) (ledger.Sums, error) {
-	sums := emptySums()
+	sums := ledger.NoSums()
 	t.ask(func(r row) error {
 		sums.Accepted = r.int(0)
 		for i, st := range ledger.States {
@@ -74,27 +74,6 @@ func (t *tx) sums(p part) (ledger.Sums, error) {
 	// Notices whose ladder is exhausted are held.
 	t.ask(func(r row) error { sums.Alarms = r.int(0); return nil }, "SELECT count(*) FROM delivery WHERE notice AND state = 'held'"+p.and("authority"))
 	err := t.flush()
-	balance(&sums)
+	sums.Balance()
 	return sums, err
-}
-
-func emptySums() ledger.Sums {
-	sums := ledger.Sums{States: make(map[ledger.State]int64, len(ledger.States))}
-	for _, st := range ledger.States {
-		sums.States[st] = 0
-	}
-	return sums
-}
-
-// balance adds up the states.
-func balance(sums *ledger.Sums) {
-	sums.Open, sums.Final = 0, 0
-	for st, n := range sums.States {
-		if st.Final() {
-			sums.Final += n
-		} else {
-			sums.Open += n
-		}
-	}
-	sums.Unaccounted = max(sums.Accepted-(sums.Open+sums.Final), sums.Open+sums.Final-sums.Accepted)
 }

@@ -63,7 +63,7 @@ func (t *tx) verifySums(p part, v *ledger.Verification) error {
 	if err != nil {
 		return err
 	}
-	v.Sums = emptySums()
+	v.Sums = ledger.NoSums()
 	v.Accepted, v.Alarms = tally.Accepted, tally.Alarms
 	err = t.query(func(r row) error {
 		v.States[ledger.State(r.str(0))] = r.int(1)
@@ -73,7 +73,7 @@ func (t *tx) verifySums(p part, v *ledger.Verification) error {
 	if err != nil {
 		return err
 	}
-	balance(&v.Sums)
+	v.Sums.Balance()
 	if v.Unaccounted != 0 {
 		v.Problems = append(v.Problems, fmt.Sprintf("%d deliveries were accepted, but %d are open and %d are final.", v.Accepted, v.Open, v.Final))
 	}

@@ -12,7 +12,7 @@ import (
 
 // Accept makes a durable (law 1): message, bodies, deliveries, notices and their events, in one transaction.
 func (s *Store) Accept(ctx context.Context, a ledger.Acceptance) ([]ledger.Claimed, error) {
-	if err := checkAcceptance(a); err != nil {
+	if err := a.Check(); err != nil {
 		return nil, fmt.Errorf("accept %s: %w", a.Message.ID, err)
 	}
 	size := 4096
@@ -30,73 +30,6 @@ func (s *Store) Accept(ctx context.Context, a ledger.Acceptance) ([]ledger.Claim
 	return work, nil
 }
 
-// checkAcceptance finds what can be refused before anything is written.
-func checkAcceptance(a ledger.Acceptance) error {
-	switch {
-	case a.Message.ID == "":
-		return fmt.Errorf("the message has no id")
-	case a.Message.Authority == "":
-		return fmt.Errorf("the message has no authority")
-	case len(a.Deliveries) == 0:
-		return fmt.Errorf("the message has no deliveries")
-	case len(a.Bodies) == 0 || len(a.Bodies) > 2:
-		return fmt.Errorf("%d bodies, want one or two", len(a.Bodies))
-	case a.Message.Kind == ledger.Notice && len(a.Deliveries) != 1:
-		return fmt.Errorf("a notice with %d deliveries, want one", len(a.Deliveries))
-	}
-	told := make([]bool, len(a.Deliveries)) // a notice that tells "returned" is about it
-	for _, n := range a.Notices {
-		if err := checkNotice(n); err != nil {
-			return err
-		}
-		if n.Message.Authority != a.Message.Authority {
-			return fmt.Errorf("notice %s belongs to another authority than its message", n.Message.ID)
-		}
-		for _, i := range n.About {
-			if i < 0 || i >= len(a.Deliveries) {
-				return fmt.Errorf("notice %s is about delivery %d of %d", n.Message.ID, i, len(a.Deliveries))
-			}
-			told[i] = told[i] || n.Tells == ledger.TellReturned
-		}
-	}
-	for i, d := range a.Deliveries {
-		switch {
-		case d.State.Final() || !ledger.Allowed(d.State, d.State):
-			return fmt.Errorf("delivery %d begins as %q: %w", i, d.State, ledger.ErrTransition)
-		case d.State == ledger.Returning && !told[i]:
-			return fmt.Errorf("delivery %d is returning without a notice that tells so: %w", i, ledger.ErrTransition)
-		case d.State == ledger.Returning && a.Message.Kind == ledger.Notice:
-			return fmt.Errorf("a notice cannot be returned: %w", ledger.ErrTransition)
-		case d.Body < 0 || d.Body >= len(a.Bodies):
-			return fmt.Errorf("delivery %d gets body %d of %d", i, d.Body, len(a.Bodies))
-		case d.Owner == "" || d.Deadline.IsZero():
-			return fmt.Errorf("delivery %d has no owner or no deadline", i)
-		}
-	}
-	return nil
-}
-
-// checkNotice finds what is wrong with a new notice.
-func checkNotice(n ledger.NewNotice) error {
-	switch {
-	case n.Message.ID == "" || n.Message.Authority == "":
-		return fmt.Errorf("a notice without id or authority")
-	case n.Message.Kind != ledger.Notice:
-		return fmt.Errorf("notice %s is of kind %q", n.Message.ID, n.Message.Kind)
-	case n.Delivery.State != ledger.Queued && n.Delivery.State != ledger.Held:
-		return fmt.Errorf("notice %s begins as %q: %w", n.Message.ID, n.Delivery.State, ledger.ErrTransition)
-	case len(n.Body) == 0:
-		return fmt.Errorf("notice %s has no body", n.Message.ID)
-	case n.Delivery.Body != 0:
-		return fmt.Errorf("notice %s has but one body", n.Message.ID)
-	case n.Delivery.Owner == "" || n.Delivery.Deadline.IsZero():
-		return fmt.Errorf("notice %s has no owner or no deadline", n.Message.ID)
-	case n.Tells == "":
-		return fmt.Errorf("notice %s tells nothing", n.Message.ID)
-	}
-	return nil
-}
-
 func (t *tx) accept(a ledger.Acceptance) ([]ledger.Claimed, error) {
 	known, err := t.known(a)
 	if err != nil {
@@ -110,7 +43,7 @@ func (t *tx) accept(a ledger.Acceptance) ([]ledger.Claimed, error) {
 		return nil, err
 	}
 	at := a.Message.AcceptedAt
-	if err := t.record(event{authority: m.authority, message: m.no, at: micros(at), kind: ledger.KindAccepted, detail: acceptedDetail(a)}); err != nil {
+	if err := t.record(event{authority: m.authority, message: m.no, at: micros(at), kind: ledger.KindAccepted, detail: a.Recipients()}); err != nil {
 		return nil, err
 	}
 	told := make([]string, len(a.Deliveries))
@@ -120,7 +53,7 @@ func (t *tx) accept(a ledger.Acceptance) ([]ledger.Claimed, error) {
 		}
 	}
 	ids := make([]int64, len(a.Deliveries))
-	work := grouping{}
+	var work ledger.Grouping
 	for i, nd := range a.Deliveries {
 		d := fresh(a.Message.ID, nd)
 		d.Told = kinds(told[i])
@@ -133,7 +66,7 @@ func (t *tx) accept(a ledger.Acceptance) ([]ledger.Claimed, error) {
 		}
 		ids[i], d.ID = no, ledger.DeliveryID(no)
 		if d.Node != "" {
-			work.add(a.Message, d)
+			work.Add(a.Message, d)
 		}
 		if d.State != ledger.Queued {
 			if err := t.record(event{authority: m.authority, message: m.no, delivery: no, at: micros(at), kind: string(d.State)}); err != nil {
@@ -150,7 +83,7 @@ func (t *tx) accept(a ledger.Acceptance) ([]ledger.Claimed, error) {
 			return nil, err
 		}
 	}
-	return work.all, nil
+	return work.All, nil
 }
 
 // leasedAtAccept is the work of an acceptance that is repeated after its commit was reported failed: what that commit
@@ -168,19 +101,12 @@ func (t *tx) leasedAtAccept(a ledger.Acceptance) ([]ledger.Claimed, error) {
 	if err != nil {
 		return nil, err
 	}
-	var work grouping
+	var work ledger.Grouping
 	for _, d := range rows {
 		d.Message = m.ID
-		work.add(m.Message, d.Delivery)
+		work.Add(m.Message, d.Delivery)
 	}
-	return work.all, nil
-}
-
-func acceptedDetail(a ledger.Acceptance) string {
-	if len(a.Deliveries) == 1 {
-		return "1 recipient"
-	}
-	return fmt.Sprintf("%d recipients", len(a.Deliveries))
+	return work.All, nil
 }
 
 // known reports whether the message was accepted already: then the caller asks again after an answer was lost.
@@ -219,7 +145,7 @@ func (t *tx) addMessage(m ledger.Message, bodies [][]byte) (stored, error) {
 	no, err := t.insert(`INSERT INTO message (id, authority, kind, direction, sender, sender_sealed, sender_key, header_id, size, client,
 		ret, envid, utf8, eight_bit, tell_sender, unit, language, accepted_at, findings, repairs)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		string(m.ID), authority, string(m.Kind), string(m.Direction), m.Sender.Shown, blob(m.Sender.Sealed), addressKey(m.Sender.Shown),
+		string(m.ID), authority, string(m.Kind), string(m.Direction), m.Sender.Shown, blob(m.Sender.Sealed), ledger.AddressKey(m.Sender.Shown),
 		m.HeaderID, int64(m.Size), m.Client, m.Ret, m.EnvID, flag(m.UTF8), flag(m.EightBit), flag(m.TellSender), m.Unit, m.Language,
 		micros(m.AcceptedAt), findings, repairs)
 	if err != nil {
@@ -243,16 +169,6 @@ func list[T any](v []T) (value, error) {
 	}
 	b, err := json.Marshal(v)
 	return string(b), err
-}
-
-// addressKey is domain@local in lower case, so that one index finds an address and all addresses of a domain.
-func addressKey(shown string) string {
-	shown = strings.ToLower(shown)
-	at := strings.LastIndexByte(shown, '@')
-	if at < 0 {
-		return shown
-	}
-	return shown[at+1:] + "@" + shown[:at]
 }
 
 // fresh is a new delivery as it will stand.
@@ -280,7 +196,7 @@ func (t *tx) addDelivery(m stored, n int, d ledger.Delivery, at time.Time) (int6
 	return t.insert(`INSERT INTO delivery (message, n, notice, recipient, recipient_sealed, recipient_key, notify, orcpt, inside, state, verdict,
 		body, lane, owner, due, deadline, watch, attempts, node, started, possibly, told, rung, ended_at, ended_by)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, NULL, '')`,
-		m.no, int64(n), flag(m.notice), d.Recipient.Shown, blob(d.Recipient.Sealed), addressKey(d.Recipient.Shown), d.Notify, d.ORcpt,
+		m.no, int64(n), flag(m.notice), d.Recipient.Shown, blob(d.Recipient.Sealed), ledger.AddressKey(d.Recipient.Shown), d.Notify, d.ORcpt,
 		flag(d.Inside), string(d.State), string(verdict), int64(d.Body), d.Lane, d.Owner, micros(d.Due), micros(d.Deadline), watch(d.Watch),
 		int64(d.Attempts), d.Node, started, toldText(d.Told), int64(d.Rung))
 }
@@ -338,29 +254,4 @@ func kinds(told string) []ledger.TellKind {
 		all[i] = ledger.TellKind(p)
 	}
 	return all
-}
-
-// grouping gathers deliveries into Claimed: by message, body and lane, in the order they come.
-type grouping struct {
-	all   []ledger.Claimed
-	index map[groupKey]int
-}
-
-type groupKey struct {
-	message ledger.MessageID
-	body    int
-	lane    string
-}
-
-func (g *grouping) add(m ledger.Message, d ledger.Delivery) {
-	k := groupKey{m.ID, d.Body, d.Lane}
-	if i, ok := g.index[k]; ok {
-		g.all[i].Deliveries = append(g.all[i].Deliveries, d)
-		return
-	}
-	if g.index == nil {
-		g.index = make(map[groupKey]int)
-	}
-	g.index[k] = len(g.all)
-	g.all = append(g.all, ledger.Claimed{Message: m, Deliveries: []ledger.Delivery{d}})
 }

@@ -56,7 +56,7 @@ func (t *tx) apply(c ledger.Change) error {
 	if err != nil {
 		return err
 	}
-	if err := checkChange(c, d); err != nil {
+	if err := c.Check(d.Delivery, d.notice); err != nil {
 		return err
 	}
 	if err := t.checkTold(c, d); err != nil {
@@ -104,42 +104,6 @@ func (t *tx) apply(c ledger.Change) error {
 		}
 	}
 	return t.dropBodies(m.no)
-}
-
-// checkChange refuses what does not fit the delivery as it stands; nothing has been written yet.
-func checkChange(c ledger.Change, d deliveryRow) error {
-	if d.State != c.From || !c.Seen.IsZero() && micros(c.Seen) != micros(d.Watch) {
-		return ledger.ErrState
-	}
-	if c.Attempt == nil && d.Node != "" && d.Due.After(c.At) {
-		return ledger.ErrLeased
-	}
-	if a := c.Attempt; a != nil && (d.Node == "" || a.No != d.Attempts || a.Node != d.Node) {
-		return ledger.ErrFenced
-	}
-	if !ledger.Allowed(c.From, c.To) {
-		return ledger.ErrTransition
-	}
-	switch {
-	case d.notice && c.To == ledger.Returning:
-		return fmt.Errorf("%w: a notice climbs, it is not returned", ledger.ErrTransition)
-	case c.To == ledger.Withdrawn && !d.notice && c.Event.By == "":
-		return fmt.Errorf("%w: only a person withdraws mail", ledger.ErrTransition)
-	case c.Climb != nil && (!d.notice || c.To != ledger.Queued):
-		return fmt.Errorf("%w: only a notice that goes on climbs", ledger.ErrTransition)
-	case c.Attempt != nil && c.From != ledger.Queued:
-		return ledger.ErrFenced
-	}
-	return checkNotices(c)
-}
-
-func checkNotices(c ledger.Change) error {
-	for _, n := range c.Notices {
-		if err := checkNotice(n); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // checkTold keeps law 3: what becomes returning has an open notice that tells so, what becomes returned one that
@@ -279,7 +243,7 @@ func (t *tx) move(c ledger.Change, m stored, d *deliveryRow) error {
 		possibly = ?, told = ?, ended_at = ?, ended_by = ?, body = ?, lane = ?, verdict = ?, recipient = ?, recipient_sealed = ?, recipient_key = ?,
 		rung = ?, inside = ? WHERE no = ?`,
 		string(c.To), due, deadline, look, d.Owner, flag(d.Possibly), d.told, ended, by, int64(d.Body), d.Lane, string(verdict),
-		d.Recipient.Shown, blob(d.Recipient.Sealed), addressKey(d.Recipient.Shown), int64(d.Rung), flag(d.Inside), int64(d.ID))
+		d.Recipient.Shown, blob(d.Recipient.Sealed), ledger.AddressKey(d.Recipient.Shown), int64(d.Rung), flag(d.Inside), int64(d.ID))
 	return err
 }
 
@@ -294,23 +258,11 @@ func (t *tx) climb(c ledger.Climb, d deliveryRow) error {
 
 // recordChange writes the change's event.
 func (t *tx) recordChange(c ledger.Change, m stored) error {
-	kind := c.Event.Kind
-	switch {
-	case kind != "":
-	case c.Climb != nil:
-		kind = ledger.KindClimbed
-	case c.From == ledger.Queued && c.To == ledger.Queued && c.Attempt != nil:
-		kind = ledger.KindRetry
-	case c.From == c.To:
-		kind = ledger.KindUpdated
-	default:
-		kind = string(c.To)
-	}
 	at := c.Event.At
 	if at.IsZero() {
 		at = c.At
 	}
-	return t.record(event{authority: m.authority, message: m.no, delivery: int64(c.Delivery), at: micros(at), kind: kind, by: c.Event.By, detail: c.Event.Detail})
+	return t.record(event{authority: m.authority, message: m.no, delivery: int64(c.Delivery), at: micros(at), kind: c.EventKind(), by: c.Event.By, detail: c.Event.Detail})
 }
 
 // tell stores a notice about the changed delivery and those in AboutIDs, and marks them as told. Notices do not cross from one

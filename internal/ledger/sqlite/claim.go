@@ -29,7 +29,7 @@ func (t *tx) claim(now time.Time, c ledger.Claim) ([]ledger.Claimed, error) {
 	if err != nil {
 		return nil, err
 	}
-	var work grouping
+	var work ledger.Grouping
 	for _, w := range due {
 		m, err := t.messageByNo(context.Background(), w.message)
 		if err != nil {
@@ -51,10 +51,10 @@ func (t *tx) claim(now time.Time, c ledger.Claim) ([]ledger.Claimed, error) {
 				d.Node, int64(d.Attempts), micros(d.Due), micros(now), int64(d.ID)); err != nil {
 				return nil, err
 			}
-			work.add(m.Message, d.Delivery)
+			work.Add(m.Message, d.Delivery)
 		}
 	}
-	return work.all, nil
+	return work.All, nil
 }
 
 // pieceQuery finds a message's due deliveries by the message; the plus signs keep SQLite from walking the lane instead.
@@ -189,7 +189,7 @@ const watchQuery = "SELECT " + deliveryColumns + ` FROM delivery AS d
 // Watch lists open deliveries whose Watch has passed and that nobody holds, the oldest first, at most max deliveries;
 // those of one message with the same body and lane stand together.
 func (s *Store) Watch(ctx context.Context, now time.Time, max int) ([]ledger.Claimed, error) {
-	var found grouping
+	var found ledger.Grouping
 	err := s.read(ctx, func(c *conn) error {
 		rows, err := c.deliveries(ctx, watchQuery, micros(now), int64(max))
 		if err != nil {
@@ -205,12 +205,12 @@ func (s *Store) Watch(ctx context.Context, now time.Time, max int) ([]ledger.Cla
 				messages[d.message] = m
 			}
 			d.Message = m.ID
-			found.add(m.Message, d.Delivery)
+			found.Add(m.Message, d.Delivery)
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("watch: %w", err)
 	}
-	return found.all, nil
+	return found.All, nil
 }

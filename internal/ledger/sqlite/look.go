@@ -139,12 +139,6 @@ func (s *Store) Find(ctx context.Context, q ledger.Query) (ids []ledger.MessageI
 	return ids, nil
 }
 
-// bareID is a Message-ID without angle brackets.
-func bareID(s string) string {
-	s = strings.TrimSpace(s)
-	return strings.TrimSuffix(strings.TrimPrefix(s, "<"), ">")
-}
-
 // shortestPrefix is how much of an id Find asks for at least, so that a slip does not list everything.
 const shortestPrefix = 6
 
@@ -163,7 +157,7 @@ func findQuery(q ledger.Query) (query string, args []value, ok bool) {
 		}
 		add("m.id >= ? AND m.id < ?", id, after(id))
 	}
-	if h := detect.Mask(bareID(q.HeaderID)); h != "" {
+	if h := detect.Mask(ledger.BareID(q.HeaderID)); h != "" {
 		add("m.header_id IN (?, ?) AND m.header_id <> ''", h, "<"+h+">")
 	}
 	if q.Sender != "" {
@@ -210,7 +204,7 @@ func after(prefix string) string { return prefix + "\xff" }
 
 // addressRange is the range of keys of an address, or of all addresses of a domain when it begins with @.
 func addressRange(s string) (low, high string) {
-	key := addressKey(detect.Mask(strings.Trim(strings.TrimSpace(s), "<>")))
+	key := ledger.AddressKey(detect.Mask(strings.Trim(strings.TrimSpace(s), "<>")))
 	if strings.HasPrefix(strings.TrimSpace(s), "@") {
 		return key, after(key)
 	}

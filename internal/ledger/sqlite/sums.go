@@ -20,7 +20,7 @@ func (s *Store) Sums(ctx context.Context) (sums ledger.Sums, err error) {
 }
 
 func (c *conn) sums(ctx context.Context, p part) (ledger.Sums, error) {
-	sums := emptySums()
+	sums := ledger.NoSums()
 	err := c.query(ctx, func(r row) error {
 		switch what := r.str(0); what {
 		case tallyAccepted:
@@ -34,30 +34,9 @@ func (c *conn) sums(ctx context.Context, p part) (ledger.Sums, error) {
 	if err != nil {
 		return sums, err
 	}
-	balance(&sums)
+	sums.Balance()
 	sums.Alarms, err = c.alarms(ctx, p)
 	return sums, err
-}
-
-func emptySums() ledger.Sums {
-	sums := ledger.Sums{States: make(map[ledger.State]int64, len(ledger.States))}
-	for _, st := range ledger.States {
-		sums.States[st] = 0
-	}
-	return sums
-}
-
-// balance adds up the states.
-func balance(sums *ledger.Sums) {
-	sums.Open, sums.Final = 0, 0
-	for st, n := range sums.States {
-		if st.Final() {
-			sums.Final += n
-		} else {
-			sums.Open += n
-		}
-	}
-	sums.Unaccounted = max(sums.Accepted-(sums.Open+sums.Final), sums.Open+sums.Final-sums.Accepted)
 }
 
 // alarms counts notices whose ladder is exhausted: they are held.

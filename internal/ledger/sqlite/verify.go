@@ -50,7 +50,7 @@ func (c *conn) verifySums(ctx context.Context, p part, v *ledger.Verification) e
 	if err != nil {
 		return err
 	}
-	v.Sums = emptySums()
+	v.Sums = ledger.NoSums()
 	v.Accepted, v.Alarms = tally.Accepted, tally.Alarms
 	err = c.query(ctx, func(r row) error {
 		v.States[ledger.State(r.str(0))] = r.int(1)
@@ -68,7 +68,7 @@ func (c *conn) verifySums(ctx context.Context, p part, v *ledger.Verification) e
 	if err != nil {
 		return err
 	}
-	balance(&v.Sums)
+	v.Sums.Balance()
 	if v.Unaccounted != 0 {
 		v.Problems = append(v.Problems, fmt.Sprintf("%d deliveries were accepted, but %d are open and %d are final, with %d that retention removed.", v.Accepted, v.Open, v.Final, v.Pruned))
 	}
