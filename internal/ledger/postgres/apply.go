@@ -50,11 +50,11 @@ func (s *Store) apply(ctx context.Context, changes []ledger.Change) (errs []erro
 	for _, c := range changes {
 		notices += len(c.Notices)
 	}
-	first, err := s.reserve(ctx, notices)
-	if err != nil {
-		return errs, err
-	}
 	err = s.do(ctx, func(t *tx) error {
+		first, err := t.reserve(notices)
+		if err != nil {
+			return err
+		}
 		a := applying{tx: t, rows: make(map[ledger.DeliveryID]*deliveryRow), next: first}
 		if err := a.load(changes); err != nil {
 			return err

@@ -53,10 +53,6 @@ type Store struct {
 		sync.Mutex
 		next int32
 	}
-	numbers struct { // of deliveries, reserved but not yet used: [next, end)
-		sync.Mutex
-		next, end int64
-	}
 	partitions struct {
 		sync.Mutex
 		looked time.Time // when partitions were last seen to
