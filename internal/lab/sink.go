@@ -19,8 +19,9 @@ const NoMailbox = "findesikke@borger.example"
 // Sink is the next hop and the authority's own mailboxes in one. It counts copies and connections, and is slow now and then,
 // so that faults fall between its reply and the ledger.
 type Sink struct {
-	Gentle atomic.Bool // answers at once
-	Away   atomic.Bool // takes nothing
+	Gentle atomic.Bool   // answers at once
+	Away   atomic.Bool   // takes nothing
+	Slow   time.Duration // how long it may think where it is slow
 
 	mu     sync.Mutex
 	copies map[string]int // by "Number:" header
@@ -28,7 +29,7 @@ type Sink struct {
 }
 
 // NewSink is a sink without a door yet.
-func NewSink() *Sink { return &Sink{copies: map[string]int{}} }
+func NewSink() *Sink { return &Sink{copies: map[string]int{}, Slow: 30 * time.Millisecond} }
 
 // Door is one address of the sink: one destination.
 type Door struct {
@@ -142,7 +143,7 @@ func (k *Sink) Data(_ context.Context, _ *smtpin.Envelope, data []byte) *smtpin.
 	}
 	k.mu.Unlock()
 	if !k.Gentle.Load() && rand.IntN(10) == 0 {
-		time.Sleep(time.Duration(rand.IntN(30)) * time.Millisecond)
+		time.Sleep(rand.N(k.Slow))
 	}
 	return nil
 }
