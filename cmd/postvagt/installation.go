@@ -17,6 +17,7 @@ import (
 	"postvagt/internal/ledger/offload"
 	"postvagt/internal/ledger/sqlite"
 	"postvagt/internal/spool"
+	"postvagt/internal/witness"
 )
 
 // withConfig is the flag every command on an installation has.
@@ -41,6 +42,9 @@ type installation struct {
 
 	bodies *offload.Store // store's own view of where bodies lie
 }
+
+// engine is the ledger itself, without what stands before it.
+func (i *installation) engine() ledger.Store { return i.bodies.Store }
 
 func (i *installation) Close() error { return i.bodies.Close() }
 
@@ -93,9 +97,29 @@ func (i *installation) operator() (*installation, *guard.Operator, error) {
 	return i, o, nil
 }
 
-// start opens ledger and keys for serving. A first start on a file makes both; a ledger without its keys is refused loudly,
-// for its open mail could be neither delivered nor returned.
-func start(c *config.Config, say io.Writer) (*installation, error) {
+// start opens ledger and keys for serving, and refuses a ledger that went back in time.
+func start(c *config.Config, say io.Writer) (*installation, *witness.Witness, error) {
+	i, err := open(c, say)
+	if err != nil {
+		return nil, nil, err
+	}
+	w, err := i.witness()
+	if err == nil {
+		err = w.Look(context.Background())
+	}
+	if errors.Is(err, ledger.ErrPast) {
+		err = fmt.Errorf("%s: %w%s", where(c), err, pastAdvice)
+	}
+	if err != nil {
+		i.Close()
+		return nil, nil, err
+	}
+	return i, w, nil
+}
+
+// open opens ledger and keys for one who has them alone, or shares them with other guards. A first start on a file makes both; a
+// ledger without its keys is refused loudly, for its open mail could be neither delivered nor returned.
+func open(c *config.Config, say io.Writer) (*installation, error) {
 	if err := folderOf(c); err != nil {
 		return nil, err
 	}

@@ -31,6 +31,7 @@ type cli struct {
 	Withdraw withdrawCmd `cmd:"" help:"End a message that has not left; its sender is told. For an alarm: take it."`
 	Retry    retryCmd    `cmd:"" help:"Try queued mail again at once."`
 	Keys     keysCmd     `cmd:"" help:"Make, rotate and list the keys that bodies are sealed with."`
+	Restored restoredCmd `cmd:"" help:"Take a ledger into use that was brought back from a copy: what may have left since is held for a person."`
 	Backup   backupCmd   `cmd:"" help:"Write a consistent copy of the ledger while the guard runs."`
 	Detect   detectCmd   `cmd:"" help:"Find CPR numbers in texts given as JSON lines."`
 	Demo     demoCmd     `cmd:"" help:"Play the true events of a municipality on this machine."`

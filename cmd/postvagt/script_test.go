@@ -24,11 +24,14 @@ import (
 // The scenarios in testdata/script run the real program against small mail servers. Besides testscript's own commands:
 //
 //	hop NAME [-tls=HOST] [-closed=ADDRESS,…]   starts a mail server; $NAME is its address, $NAME_ROOTS its certificate
+//	hop NAME -away, then hop NAME -back …      the same for one that cannot be reached at first
 //	guard                                       fills variables into postvagt.yaml and starts postvagt serve; $GUARD is its address
+//	stop LOG                                    stops the guard; LOG is its log
 //	smtp CODE FROM TO,TO… FILE                  hands FILE over and wants that reply code; $ID is the accepted message
 //	becomes RECIPIENT STATE                     waits until $ID's delivery is there
 //	arrives HOP ADDRESS FILE [WORD…]            waits for a mail there that holds the words; FILE is its decoded form, FILE.raw the bytes
 //	absent HOP ADDRESS                          nothing has arrived there for the address
+//	once HOP ADDRESS                            exactly one mail has arrived there for the address
 //	waits N                                     waits until $ID's first delivery has ended N attempts
 //	notice TELLS                                $NOTICE is the newest notice about $ID that tells this
 func TestScripts(t *testing.T) {
@@ -44,13 +47,17 @@ func TestMain(m *testing.M) {
 
 var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"hop": cmdHop, "guard": cmdGuard, "smtp": cmdSMTP, "becomes": cmdBecomes, "arrives": cmdArrives, "absent": cmdAbsent, "notice": cmdNotice, "waits": cmdWaits,
+	"stop": cmdStop, "once": cmdOnce,
 }
 
 type stageKey struct{}
 
 // scriptStage is what one script has started.
 type scriptStage struct {
-	hops map[string]*demo.Mailboxes
+	hops   map[string]*demo.Mailboxes
+	config string    // postvagt.yaml with its variables
+	guard  *exec.Cmd // nil: none runs
+	log    *strings.Builder
 }
 
 const scriptWait = 20 * time.Second
@@ -58,7 +65,7 @@ const scriptWait = 20 * time.Second
 func stageOf(ts *testscript.TestScript) *scriptStage { return ts.Value(stageKey{}).(*scriptStage) }
 
 func cmdHop(ts *testscript.TestScript, neg bool, args []string) {
-	name, host := args[0], ""
+	name, host, address := args[0], "", "127.0.0.1:0"
 	box := &demo.Mailboxes{Closed: map[mail.Address]bool{}}
 	for _, a := range args[1:] {
 		switch key, value, _ := strings.Cut(a, "="); key {
@@ -68,6 +75,11 @@ func cmdHop(ts *testscript.TestScript, neg bool, args []string) {
 			for c := range strings.SplitSeq(value, ",") {
 				box.Closed[mail.Address(c)] = true
 			}
+		case "-away":
+			ts.Setenv(name, freeAddress(ts))
+			return
+		case "-back":
+			address = ts.Getenv(name)
 		default:
 			ts.Fatalf("hop: unknown option %s", a)
 		}
@@ -82,7 +94,7 @@ func cmdHop(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		ts.Setenv(name+"_ROOTS", roots)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", address)
 	ts.Check(err)
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -95,28 +107,32 @@ func cmdHop(ts *testscript.TestScript, neg bool, args []string) {
 	stageOf(ts).hops[name] = box
 }
 
-func cmdGuard(ts *testscript.TestScript, neg bool, args []string) {
+// freeAddress is an address that nobody listens on.
+func freeAddress(ts *testscript.TestScript) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	ts.Check(err)
-	addr := l.Addr().String()
-	l.Close()
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func cmdGuard(ts *testscript.TestScript, neg bool, args []string) {
+	st := stageOf(ts)
+	addr := freeAddress(ts)
 	ts.Setenv("GUARD", addr)
 	file := ts.MkAbs("postvagt.yaml")
-	ts.Check(os.WriteFile(file, []byte(os.Expand(ts.ReadFile("postvagt.yaml"), ts.Getenv)), 0o600))
+	if st.config == "" {
+		st.config = ts.ReadFile("postvagt.yaml")
+		ts.Defer(func() { st.stop(ts) })
+	}
+	ts.Check(os.WriteFile(file, []byte(os.Expand(st.config, ts.Getenv)), 0o600))
 	self, err := exec.LookPath("postvagt")
 	if p := filepath.Join(strings.Split(ts.Getenv("PATH"), string(os.PathListSeparator))[0], "postvagt"); err != nil {
 		self = p
 	}
-	log := &strings.Builder{}
-	cmd := exec.Command(self, "serve", "--config", file)
-	cmd.Stderr = log
-	ts.Check(cmd.Start())
-	ts.Defer(func() {
-		cmd.Process.Signal(os.Interrupt)
-		if err := cmd.Wait(); err != nil {
-			ts.Fatalf("the guard ended with %v:\n%s", err, log)
-		}
-	})
+	st.log = &strings.Builder{}
+	st.guard = exec.Command(self, "serve", "--config", file)
+	st.guard.Stderr = st.log
+	ts.Check(st.guard.Start())
 	for range 1000 {
 		if c, err := net.Dial("tcp", addr); err == nil {
 			c.Close()
@@ -124,7 +140,26 @@ func cmdGuard(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	ts.Fatalf("the guard does not come up:\n%s", log)
+	ts.Fatalf("the guard does not come up:\n%s", st.log)
+}
+
+func cmdStop(ts *testscript.TestScript, neg bool, args []string) {
+	st := stageOf(ts)
+	st.stop(ts)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(st.log.String()), 0o600))
+}
+
+// stop stops the guard, which must end in good order.
+func (st *scriptStage) stop(ts *testscript.TestScript) {
+	if st.guard == nil {
+		return
+	}
+	cmd := st.guard
+	st.guard = nil
+	cmd.Process.Signal(os.Interrupt)
+	if err := cmd.Wait(); err != nil {
+		ts.Fatalf("the guard ended with %v:\n%s", err, st.log)
+	}
 }
 
 func cmdSMTP(ts *testscript.TestScript, neg bool, args []string) {
@@ -245,5 +280,17 @@ func cmdAbsent(ts *testscript.TestScript, neg bool, args []string) {
 		if m.To == mail.Address(args[1]) {
 			ts.Fatalf("a mail for %s arrived at %s", args[1], args[0])
 		}
+	}
+}
+
+func cmdOnce(ts *testscript.TestScript, neg bool, args []string) {
+	n := 0
+	for _, m := range stageOf(ts).hops[args[0]].All() {
+		if m.To == mail.Address(args[1]) {
+			n++
+		}
+	}
+	if n != 1 {
+		ts.Fatalf("%d mails for %s arrived at %s, want one", n, args[1], args[0])
 	}
 }

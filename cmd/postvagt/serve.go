@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -17,6 +18,7 @@ import (
 	"postvagt/internal/config"
 	"postvagt/internal/detect"
 	"postvagt/internal/guard"
+	"postvagt/internal/ledger"
 )
 
 type serveCmd struct {
@@ -37,14 +39,18 @@ func (c serveCmd) Run(s streams) error {
 	for _, w := range cfg.Warnings {
 		log.Warn(w)
 	}
-	i, err := start(cfg, s.err)
+	i, w, err := start(cfg, s.err)
 	if err != nil {
 		return err
 	}
 	defer i.Close()
+	var nodes ledger.Cluster
+	if c, ok := i.engine().(ledger.Cluster); ok && cfg.Store.Postgres != "" {
+		nodes = w.Before(c)
+	}
 	figures := prometheus.NewRegistry()
 	i.bodies.Register(figures)
-	g, err := guard.New(guard.Options{Config: cfg, Store: i.store, Registry: figures, Keys: i.keys, Log: log, Node: cfg.Node, Ready: func() {
+	g, err := guard.New(guard.Options{Config: cfg, Store: i.store, Registry: figures, Cluster: nodes, Keys: i.keys, Log: log, Node: cfg.Node, Ready: func() {
 		notifySystemd("READY=1")
 		log.Info("ready", "version", version)
 	}})
@@ -58,10 +64,17 @@ func (c serveCmd) Run(s streams) error {
 		log.Info("stopping; mail under way may finish, the rest waits in the ledger")
 	})
 	defer stopping()
+	ctx, fall := context.WithCancelCause(ctx)
+	defer fall(nil)
+	go w.Watch(ctx, time.Second, log, fall)
 	go watchdog(ctx)
 	go reload(ctx, g)
 	defer scrub(ctx, i, log)() // ends before the ledger is closed
-	return g.Run(ctx)
+	err = g.Run(ctx)
+	if cause := context.Cause(ctx); errors.Is(cause, ledger.ErrPast) {
+		return fmt.Errorf("%s: %w%s", where(cfg), cause, pastAdvice)
+	}
+	return err
 }
 
 // scrub keeps the object store clean beside the guard, until what it returns is called.
