@@ -37,6 +37,25 @@ func testRandom(t *testing.T, open Open) {
 	}
 }
 
+// Live fills a ledger: chance lives through so many steps of what the guard and people do, so that deliveries of every kind stand in
+// every state. open is called again and again; the ledger is closed at the end. The seed is printed, and -ledger.seed repeats it.
+func Live(t *testing.T, open Open, steps int) {
+	seed := *seedFlag
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	t.Logf("-ledger.seed=%d", seed)
+	w := &world{t: t, r: rand.New(rand.NewPCG(seed, 0)), now: start, delivered: map[ledger.DeliveryID]ledger.State{}}
+	whole := func(func(string) error) (ledger.Store, error) { return open(nil) }
+	w.open(whole)
+	for range steps {
+		w.step(whole)
+	}
+	if err := w.s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // world is a ledger and what the test knows of it.
 type world struct {
 	t         *testing.T
