@@ -84,8 +84,8 @@ func HashIDs(ids []MessageID) Hash {
 type Pruner interface {
 	// Prune removes what the retention no longer allows, in about the order of acceptance, at most max messages of each stage, in
 	// one transaction with its proofs. Never touched is a message with an open delivery, or that an open notice tells of; and a
-	// notice loses nothing before all it tells of has lost it. Rows go only where the details have gone. An authority's newest message keeps
-	// its row, so that its number is not given again. Verify still passes: sums, chain and proofs agree. Doing it again, also
+	// notice loses nothing before all it tells of has lost it. Rows go only where the details have gone. An engine may keep the
+	// rows of the newest message, so that its numbers are not given again. Verify still passes: sums, chain and proofs agree. Doing it again, also
 	// after an error that may have hidden a success, removes nothing more than the retention says.
 	Prune(ctx context.Context, now time.Time, authority string, r Retention, max int) (Pruned, error)
 	// WouldPrune counts what Prune would remove until nothing is left to it, and removes nothing. Its cost grows with the ledger.

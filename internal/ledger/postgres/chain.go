@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"hash"
+	"math"
 	"time"
 
 	"postvagt/internal/ledger"
@@ -169,18 +170,19 @@ type sealRow struct {
 	batch, hash []byte
 }
 
-// follower reads an authority's events in their order and checks them against its seals.
+// follower reads an authority's events, and the leaves of those that are gone, in their order, and checks them against its seals.
 type follower struct {
 	seals   []sealRow
 	before  []byte
 	batch   hash.Hash
 	next    int64 // event
+	gone    int64 // events that left nothing, or a leaf
 	problem string
 }
 
 func (t *tx) chainProblem(authority int32, name string) (string, error) {
 	f := follower{next: 1, batch: sha256.New()}
-	var seals, waiting, counted, countedSealed int64
+	var seals, waiting, counted, countedSealed, proven int64
 	t.ask(func(r row) error {
 		f.seals = append(f.seals, sealRow{r.int(0), r.int(1), r.bytes(2), r.bytes(3)})
 		seals = r.int(1)
@@ -189,11 +191,20 @@ func (t *tx) chainProblem(authority int32, name string) (string, error) {
 	t.ask(func(r row) error { waiting = r.int(0); return nil }, "SELECT count(*) FROM event_fresh WHERE authority = $1", authority)
 	t.ask(func(r row) error { counted, countedSealed = r.int(0), r.int(1); return nil },
 		"SELECT coalesce(sum(events), 0)::bigint, coalesce(sum(sealed), 0)::bigint FROM tally WHERE authority = $1", authority)
+	t.ask(func(r row) error { proven = r.int(0); return nil }, "SELECT coalesce(sum(events), 0)::bigint FROM proof WHERE authority = $1", authority)
 	err := t.query(func(r row) error {
-		f.event(ledger.Event{Seq: r.int(0), Authority: name, Message: ledger.MessageID(r.str(1)), Delivery: ledger.DeliveryID(r.int(2)), At: r.time(3),
-			Kind: r.str(4), By: r.str(5), Detail: r.str(6)})
+		if r.null(1) {
+			f.gone++
+			f.event(r.int(0), ledger.Hash(r.bytes(8)))
+			return nil
+		}
+		f.event(leafOf(r))
 		return nil
-	}, "SELECT seq, message, delivery, at, kind, by, detail FROM event WHERE authority = $1 ORDER BY seq", authority)
+	}, leafColumns+` WHERE e.authority = $1
+		UNION ALL SELECT l.seq, NULL, NULL, NULL, NULL, NULL, NULL, NULL, l.hash FROM leaf AS l WHERE l.authority = $1 ORDER BY 1`, authority)
+	if f.problem == "" {
+		f.skip(math.MaxInt64)
+	}
 	switch {
 	case err != nil:
 		return "", err
@@ -201,6 +212,8 @@ func (t *tx) chainProblem(authority int32, name string) (string, error) {
 		return f.problem, nil
 	case len(f.seals) > 0:
 		return fmt.Sprintf("event %d is missing.", f.next), nil
+	case f.gone != proven:
+		return fmt.Sprintf("%d events are gone, but retention has proofs for %d.", f.gone, proven), nil
 	case countedSealed != seals:
 		return fmt.Sprintf("the seal over event %d is missing.", seals+1), nil
 	case counted != seals+waiting:
@@ -209,7 +222,26 @@ func (t *tx) chainProblem(authority int32, name string) (string, error) {
 	return "", nil
 }
 
-func (f *follower) event(e ledger.Event) {
+// skip passes seals before seq of which nothing is left: their own hash stands for them.
+func (f *follower) skip(seq int64) {
+	for len(f.seals) > 0 && f.seals[0].first == f.next && f.seals[0].last < seq {
+		s := f.seals[0]
+		var batch ledger.Hash
+		copy(batch[:], s.batch)
+		sum := ledger.SealHash(f.before, batch)
+		if !bytes.Equal(sum[:], s.hash) {
+			f.problem = fmt.Sprintf("an event from %d to %d was changed.", s.first, s.last)
+			return
+		}
+		f.gone += s.last - s.first + 1
+		f.before, f.seals, f.next = s.hash, f.seals[1:], s.last+1
+	}
+}
+
+func (f *follower) event(seq int64, leaf ledger.Hash) {
+	if f.problem == "" {
+		f.skip(seq)
+	}
 	if f.problem != "" {
 		return
 	}
@@ -217,15 +249,14 @@ func (f *follower) event(e ledger.Event) {
 		f.problem = fmt.Sprintf("the seal over event %d is missing.", f.next)
 		return
 	}
-	if e.Seq != f.next {
+	if seq != f.next {
 		f.problem = fmt.Sprintf("event %d is missing.", f.next)
 		return
 	}
-	leaf := ledger.Leaf(e, ledger.Words(e))
 	f.batch.Write(leaf[:])
 	f.next++
 	s := f.seals[0]
-	if e.Seq < s.last {
+	if seq < s.last {
 		return
 	}
 	batch := ledger.Hash(f.batch.Sum(nil))

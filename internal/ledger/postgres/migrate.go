@@ -51,6 +51,7 @@ const (
 	lockMigrate    = 1
 	lockPartitions = 2
 	lockSeal       = 3
+	lockPrune      = 4
 )
 
 // ErrNoLedger: the database holds no ledger, or one that has to be upgraded, and Options.Serve is not set.

@@ -13,7 +13,7 @@ import (
 // messageColumns, openColumns and finalColumns are what messageOf and deliveryOf read, in their order.
 const (
 	messageColumns = `m.id, a.name, m.kind, m.direction, m.sender, m.sender_sealed, m.header_id, m.size, m.client, m.ret, m.envid,
-		m.utf8, m.eight_bit, m.tell_sender, m.unit, m.language, m.accepted_at, m.findings, m.repairs, m.authority`
+		m.utf8, m.eight_bit, m.tell_sender, m.unit, m.language, m.accepted_at, m.findings, m.repairs, m.authority, m.erased_at`
 	messageTables = "message AS m JOIN authority AS a ON a.no = m.authority"
 
 	openColumns = `d.no, d.message, d.n, d.notice, d.recipient, d.recipient_sealed, d.notify, d.orcpt, d.inside, d.state, d.verdict, d.body,
@@ -37,7 +37,7 @@ func messageOf(r row) (messageRow, error) {
 			ID: ledger.MessageID(r.str(0)), Authority: r.str(1), Kind: ledger.Kind(r.str(2)), Direction: policy.Direction(r.str(3)),
 			Sender: ledger.Address{Shown: r.str(4), Sealed: r.bytes(5)}, HeaderID: r.str(6), Size: int(r.int(7)), Client: r.str(8),
 			Ret: r.str(9), EnvID: r.str(10), UTF8: r.bool(11), EightBit: r.bool(12), TellSender: r.bool(13), Unit: r.str(14),
-			Language: r.str(15), AcceptedAt: r.time(16),
+			Language: r.str(15), AcceptedAt: r.time(16), ErasedAt: r.time(20),
 		},
 	}
 	if s := r.str(17); s != "" {

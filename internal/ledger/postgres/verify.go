@@ -46,6 +46,9 @@ func (t *tx) verify(p part, open func(id string, sealed []byte) ([]byte, error))
 	if err := t.verifyLaws(p, &v); err != nil {
 		return v, err
 	}
+	if err := t.verifyProofs(p, &v); err != nil {
+		return v, err
+	}
 	problems, err := t.chainProblems(p)
 	if err != nil {
 		return v, err
@@ -57,7 +60,7 @@ func (t *tx) verify(p part, open func(id string, sealed []byte) ([]byte, error))
 	return v, t.verifyBodies(p, &v, open)
 }
 
-// verifySums compares what was counted when it was accepted with the rows there are now.
+// verifySums compares what was counted when it was accepted with the rows there are now and those that retention removed.
 func (t *tx) verifySums(p part, v *ledger.Verification) error {
 	tally, err := t.sums(p)
 	if err != nil {
@@ -73,9 +76,12 @@ func (t *tx) verifySums(p part, v *ledger.Verification) error {
 	if err != nil {
 		return err
 	}
+	if err := t.verifyPruned(p, v); err != nil {
+		return err
+	}
 	v.Sums.Balance()
 	if v.Unaccounted != 0 {
-		v.Problems = append(v.Problems, fmt.Sprintf("%d deliveries were accepted, but %d are open and %d are final.", v.Accepted, v.Open, v.Final))
+		v.Problems = append(v.Problems, fmt.Sprintf("%d deliveries were accepted, but %d are open and %d are final, with %d that retention removed.", v.Accepted, v.Open, v.Final, v.Pruned))
 	}
 	for _, st := range ledger.States {
 		if tally.States[st] != v.States[st] {
