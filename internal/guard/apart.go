@@ -16,6 +16,7 @@ import (
 	"postvagt/internal/mail"
 	"postvagt/internal/policy"
 	"postvagt/internal/smtpin"
+	"postvagt/internal/spool"
 )
 
 // Mail between two authorities of one installation leaves the one by its rules and arrives at the other by the other's: two
@@ -197,18 +198,35 @@ func (t *teller) unseal(m ledger.Message, sealed []byte) ([]byte, error) {
 // mailboxes or keys are used for it.
 var errStranger = errors.New("its authority is not in this configuration; put it back until its mail has ended")
 
-// guards reports whether an authority is in the configuration.
-func (t *teller) guards(authority string) bool { return t.policies[authority] != nil }
+// stuck says why nothing can be done about an authority's mail just now: it is not in the configuration, or its keys are lost. Such mail
+// waits as it is, and the others' goes on.
+func (t *teller) stuck(authority string) error {
+	if t.policies[authority] == nil {
+		return errStranger
+	}
+	if t.keys == nil {
+		return spool.ErrLost
+	}
+	_, err := t.keys.Of(authority)
+	return err
+}
 
-// strangersTime is how long mail of an authority that is not in the configuration waits before it is looked at again.
-const strangersTime = time.Hour
+// stuckTime is how long mail that is stuck waits before it is looked at again.
+const stuckTime = 15 * time.Minute
 
-// unguarded is the change for mail of an authority that is not in the configuration: it stays as it is.
-func (g *Guard) unguarded(c ledger.Claimed) []ledger.Change {
-	g.log.Error("mail waits whose authority is not in this configuration; put it back until its mail has ended", "message", c.Message.ID, "authority", c.Message.Authority)
-	changes := g.notBegun(c, errStranger.Error())
-	for i := range changes {
-		changes[i].Due = changes[i].At.Add(strangersTime)
+// putAside is the change for mail that is stuck: it stays as it is, and is looked at again.
+func (g *Guard) putAside(c ledger.Claimed, why error) []ledger.Change {
+	g.log.Error("mail waits because nothing can be done about it", "message", c.Message.ID, "authority", c.Message.Authority, "err", why)
+	at := now()
+	changes := make([]ledger.Change, len(c.Deliveries))
+	for i, d := range c.Deliveries {
+		changes[i] = ledger.Change{Delivery: d.ID, From: d.State, To: d.State, At: at, Event: ledger.Event{Kind: "stuck", Detail: why.Error()}}
+		if d.Node == g.node { // claimed, not begun
+			changes[i].Due = at.Add(stuckTime)
+			changes[i].Attempt = &ledger.Attempt{Delivery: d.ID, No: d.Attempts, Node: g.node, Started: at, Ended: at, Outcome: string(deliver.Deferred), Text: why.Error()}
+			continue
+		}
+		changes[i].Watch, changes[i].Seen = at.Add(stuckTime), d.Watch
 	}
 	return changes
 }

@@ -320,8 +320,8 @@ func (d *dispatcher) try(c ledger.Claimed, j job) (heard contact) {
 			d.g.record(c, d.g.broken(c))
 		}
 	}()
-	if !d.g.teller.guards(c.Message.Authority) {
-		d.g.record(c, d.g.unguarded(c))
+	if why := d.g.teller.stuck(c.Message.Authority); why != nil {
+		d.g.record(c, d.g.putAside(c, why))
 		return unsaid
 	}
 	if why := d.hindered(c, j); why != "" {

@@ -115,9 +115,9 @@ func TestMetricsAndHealth(t *testing.T) {
 		t.Fatal(r)
 	}
 	_, text := get("/metrics")
-	for _, want := range []string{`postvagt_messages_accepted_total{direction="out"} 1`, `postvagt_verdicts_total{action="send"`, `postvagt_findings_total{kind="cpr"`,
-		`postvagt_attempts_total{kind="mail",level="verified",outcome="delivered"}`, `postvagt_accept_seconds_count 1`, `postvagt_deliveries{state="delivered"}`,
-		"postvagt_unaccounted 0", "postvagt_alarms 0", "postvagt_ledger_up 1"} {
+	for _, want := range []string{`postvagt_messages_accepted_total{authority="Eksempel Kommune",direction="out"} 1`, `postvagt_verdicts_total{action="send"`, `postvagt_findings_total{kind="cpr"`,
+		`postvagt_attempts_total{kind="mail",level="verified",outcome="delivered"}`, `postvagt_accept_seconds_count 1`, `postvagt_deliveries{authority="Eksempel Kommune",state="delivered"}`,
+		"postvagt_unaccounted 0", `postvagt_alarms{authority="Eksempel Kommune"} 0`, `postvagt_keys_usable{authority="Eksempel Kommune"} 1`, "postvagt_ledger_up 1"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the metrics lack %q", want)
 		}

@@ -2,7 +2,9 @@ package guard
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"time"
@@ -32,7 +34,7 @@ type metrics struct {
 
 func newMetrics(r *prometheus.Registry, g *Guard) *metrics {
 	m := &metrics{registry: r, guard: g,
-		messages:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "postvagt_messages_accepted_total", Help: "Messages accepted, by direction."}, []string{"direction"}),
+		messages:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "postvagt_messages_accepted_total", Help: "Messages accepted, by authority and direction."}, []string{"authority", "direction"}),
 		verdicts:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "postvagt_verdicts_total", Help: "Verdicts given, by action and reason."}, []string{"action", "reason"}),
 		findings:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "postvagt_findings_total", Help: "Findings in accepted messages, by kind and place."}, []string{"kind", "place"}),
 		attempts:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "postvagt_attempts_total", Help: "Attempts per recipient, by kind of message, outcome and level reached."}, []string{"kind", "outcome", "level"}),
@@ -78,7 +80,7 @@ func (c heartCollector) Collect(ch chan<- prometheus.Metric) {
 }
 
 func (m *metrics) accepted(w *incoming, took time.Duration) {
-	m.messages.WithLabelValues(string(w.direction)).Inc()
+	m.messages.WithLabelValues(w.authority.Name, string(w.direction)).Inc()
 	for _, v := range w.verdicts {
 		m.verdicts.WithLabelValues(string(v.Action), string(v.Reason)).Inc()
 	}
@@ -98,14 +100,15 @@ func (m *metrics) attempted(c ledger.Claimed, receipt deliver.Receipt, results [
 type sumsCollector struct{ g *Guard }
 
 var (
-	deliveriesDesc  = prometheus.NewDesc("postvagt_deliveries", "Deliveries by state, notices included.", []string{"state"}, nil)
+	deliveriesDesc  = prometheus.NewDesc("postvagt_deliveries", "Deliveries by authority and state, notices included. Without an authority: of those that have left the configuration.", []string{"authority", "state"}, nil)
 	unaccountedDesc = prometheus.NewDesc("postvagt_unaccounted", "Deliveries that are neither open nor final. Anything but 0 is an alarm.", nil, nil)
-	alarmsDesc      = prometheus.NewDesc("postvagt_alarms", "Notices that reached nobody and that nobody has taken. Anything but 0 is an alarm.", nil, nil)
+	alarmsDesc      = prometheus.NewDesc("postvagt_alarms", "Notices that reached nobody and that nobody has taken, by authority. Anything but 0 is an alarm.", []string{"authority"}, nil)
+	keysDesc        = prometheus.NewDesc("postvagt_keys_usable", "1 while the authority's key file can be used; at 0 its mail is neither taken nor delivered.", []string{"authority"}, nil)
 	ledgerUpDesc    = prometheus.NewDesc("postvagt_ledger_up", "1 when the ledger answered this scrape.", nil, nil)
 )
 
 func (c sumsCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{deliveriesDesc, unaccountedDesc, alarmsDesc, ledgerUpDesc} {
+	for _, d := range []*prometheus.Desc{deliveriesDesc, unaccountedDesc, alarmsDesc, keysDesc, ledgerUpDesc} {
 		ch <- d
 	}
 }
@@ -113,17 +116,59 @@ func (c sumsCollector) Describe(ch chan<- *prometheus.Desc) {
 func (c sumsCollector) Collect(ch chan<- prometheus.Metric) {
 	ctx, stop := context.WithTimeout(context.Background(), 5*time.Second)
 	defer stop()
-	s, err := c.g.store.Sums(ctx)
+	whole, parts, err := c.sums(ctx)
 	if err != nil {
 		ch <- prometheus.MustNewConstMetric(ledgerUpDesc, prometheus.GaugeValue, 0)
 		return
 	}
 	ch <- prometheus.MustNewConstMetric(ledgerUpDesc, prometheus.GaugeValue, 1)
-	for _, state := range ledger.States {
-		ch <- prometheus.MustNewConstMetric(deliveriesDesc, prometheus.GaugeValue, float64(s.States[state]), string(state))
+	ch <- prometheus.MustNewConstMetric(unaccountedDesc, prometheus.GaugeValue, float64(whole.Unaccounted))
+	for name, s := range parts {
+		for _, state := range ledger.States {
+			ch <- prometheus.MustNewConstMetric(deliveriesDesc, prometheus.GaugeValue, float64(s.States[state]), name, string(state))
+		}
+		ch <- prometheus.MustNewConstMetric(alarmsDesc, prometheus.GaugeValue, float64(s.Alarms), name)
 	}
-	ch <- prometheus.MustNewConstMetric(unaccountedDesc, prometheus.GaugeValue, float64(s.Unaccounted))
-	ch <- prometheus.MustNewConstMetric(alarmsDesc, prometheus.GaugeValue, float64(s.Alarms))
+	for _, a := range c.g.cfg.Authorities {
+		usable := 1.0
+		if c.g.teller.stuck(a.Name) != nil {
+			usable = 0
+		}
+		ch <- prometheus.MustNewConstMetric(keysDesc, prometheus.GaugeValue, usable, a.Name)
+	}
+}
+
+// sums are those of the whole ledger and of each authority; under "" what is left over, where an authority has left the configuration
+// and its mail has not all been forgotten. A ledger that cannot answer for one authority has all under "".
+func (c sumsCollector) sums(ctx context.Context) (whole ledger.Sums, parts map[string]ledger.Sums, err error) {
+	if whole, err = c.g.store.Sums(ctx); err != nil {
+		return whole, nil, err
+	}
+	parts = map[string]ledger.Sums{}
+	rest := ledger.Sums{States: maps.Clone(whole.States), Alarms: whole.Alarms}
+	left := whole.Accepted
+	for _, a := range c.g.cfg.Authorities {
+		s, err := ledger.Scoped(c.g.store, a.Name).Sums(ctx)
+		if errors.Is(err, ledger.ErrWhole) {
+			continue
+		}
+		if err != nil {
+			return whole, nil, err
+		}
+		parts[a.Name] = s
+		left, rest.Alarms = left-s.Accepted, rest.Alarms-s.Alarms
+		for state, n := range s.States {
+			rest.States[state] -= n
+		}
+	}
+	if left > 0 {
+		for state, n := range rest.States { // what was accepted between the questions
+			rest.States[state] = max(n, 0)
+		}
+		rest.Alarms = max(rest.Alarms, 0)
+		parts[""] = rest
+	}
+	return whole, parts, nil
 }
 
 // serve answers /metrics, /healthz and /readyz until ctx ends.

@@ -21,7 +21,7 @@ type Operator struct {
 	teller *teller
 }
 
-// NewOperator returns an Operator. Only safety checks need k: a nil k cannot tell anybody.
+// NewOperator returns an Operator. store may be one authority's view (ledger.Scoped): the others' mail is then not there.
 func NewOperator(c *config.Config, store ledger.Store, k spool.Authorities, s SenderCheck) (*Operator, error) {
 	if s == nil {
 		s = dnsSenderCheck{}
@@ -90,8 +90,8 @@ func (o *Operator) each(ctx context.Context, c Choice, act Act, states []ledger.
 	if err != nil {
 		return 0, err
 	}
-	if !o.teller.guards(story.Message.Authority) {
-		return 0, fmt.Errorf("message %s: %w", c.Message, errStranger)
+	if why := o.teller.stuck(story.Message.Authority); why != nil {
+		return 0, fmt.Errorf("message %s: %w", c.Message, why)
 	}
 	at := now()
 	var problems []error

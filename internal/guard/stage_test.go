@@ -32,6 +32,7 @@ type stage struct {
 	guard    *Guard
 	store    *sqlite.Store
 	keys     *spool.Keys
+	apart    spool.Apart // each authority's own keys; nil: keys are everybody's
 	cfg      *config.Config
 	hop      *hop
 	operator *Operator
@@ -183,7 +184,7 @@ func (s *stage) start() {
 
 // options are those of a guard on this stage.
 func (s *stage) options(node string, store ledger.Store, hop Deliverer) Options {
-	return Options{Config: s.cfg, Store: store, Keys: s.keys, Deliverer: hop, Senders: s.senders,
+	return Options{Config: s.cfg, Store: store, Keys: s.authorities(), Deliverer: hop, Senders: s.senders,
 		Listeners: map[string][]net.Listener{"smtp": {&quiet{done: make(chan struct{})}}}, Node: node, Grace: time.Second, lease: s.lease, look: s.look,
 		Log: slog.New(slog.NewTextHandler(lockedWriter{s}, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 }
@@ -215,7 +216,7 @@ func (s *stage) open() {
 	if err != nil {
 		s.Fatal(err)
 	}
-	if s.operator, err = NewOperator(s.cfg, s.store, s.keys, s.senders); err != nil {
+	if s.operator, err = NewOperator(s.cfg, s.store, s.authorities(), s.senders); err != nil {
 		s.Fatal(err)
 	}
 }
@@ -241,11 +242,27 @@ func (s *stage) halt() {
 	s.stop = nil
 }
 
+func (s *stage) authorities() spool.Authorities {
+	if s.apart != nil {
+		return s.apart
+	}
+	return s.keys
+}
+
 // laws verifies the ledger and that nothing that was logged holds a number; it closes the ledger.
 func (s *stage) laws() {
 	s.Helper()
 	s.fault = nil
-	v, err := s.store.Verify(context.Background(), s.keys.Open)
+	open := s.keys.Open
+	if s.apart != nil {
+		open = nil
+		for name, k := range s.apart {
+			if v, err := s.store.VerifyOf(context.Background(), name, k.Open); err != nil || v.Bodies != "ok" {
+				s.Errorf("bodies of %s: %+v, %v", name, v, err)
+			}
+		}
+	}
+	v, err := s.store.Verify(context.Background(), open)
 	if err != nil {
 		s.Error(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/base32"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -62,14 +63,13 @@ func (g *Guard) watchOnce(ctx context.Context) error {
 			return nil // slow; another may have gone on
 		}
 	}
+	var failed []error // one authority's trouble is not the others'
 	for i := range g.cfg.Authorities {
-		if a := &g.cfg.Authorities[i]; a.Notices.Repaired == "digest" {
-			if err := g.digest(ctx, a); err != nil {
-				return err
-			}
+		if a := &g.cfg.Authorities[i]; a.Notices.Repaired == "digest" && g.teller.stuck(a.Name) == nil {
+			failed = append(failed, g.digest(ctx, a))
 		}
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
 // overdue does what the watch time of a message's deliveries calls for. Notices about several of them are one.
@@ -79,19 +79,16 @@ func (g *Guard) overdue(ctx context.Context, c ledger.Claimed) (err error) {
 			err = fmt.Errorf("a fault of the guard's own (%T) at %s", r, stack())
 		}
 	}()
+	if why := g.teller.stuck(c.Message.Authority); why != nil {
+		g.record(c, g.putAside(c, why))
+		return nil
+	}
 	story, err := g.store.Story(ctx, c.Message.ID)
 	if err != nil {
 		return fmt.Errorf("read its story: %w", err)
 	}
 	at := now()
 	changes := make([]ledger.Change, len(c.Deliveries))
-	if !g.teller.guards(c.Message.Authority) {
-		for i, d := range c.Deliveries {
-			changes[i] = ledger.Change{Delivery: d.ID, From: d.State, To: d.State, At: at, Watch: at.Add(strangersTime), Event: ledger.Event{Kind: "deferred", Detail: errStranger.Error()}}
-		}
-		g.record(c, changes)
-		return nil
-	}
 	tell := gathered{teller: g.teller, message: c.Message}
 	for i, d := range c.Deliveries {
 		changes[i] = ledger.Change{Delivery: d.ID, From: d.State, To: d.State, At: at, Seen: d.Watch}
