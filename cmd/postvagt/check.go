@@ -75,6 +75,7 @@ func describe(c *config.Config, lang string) description {
 		if p, err := policy.New(a.Policy); err == nil {
 			w.Policy = p.Version()
 		}
+		w.Words = append(w.Words, retentionWords(a.Retention, lang == "da")...)
 		d.Authorities = append(d.Authorities, w)
 	}
 	for _, a := range c.Authorities {

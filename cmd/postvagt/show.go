@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -72,13 +73,14 @@ func (c traceCmd) find(ctx context.Context, i *installation) ([]ledger.MessageID
 		q.HeaderID = c.ID
 	case c.ID != "":
 		id, err := i.one(ctx, c.ID)
-		return []ledger.MessageID{id}, err
+		return []ledger.MessageID{id}, i.perhapsGone(ctx, err)
 	case c.Sender == "" && c.Recipient == "" && c.Since.IsZero() && c.Until.IsZero():
 		return nil, fmt.Errorf("say which message: an id, a Message-ID, --sender, --recipient, --since or --until")
 	}
 	ids, err := i.store.Find(ctx, q)
 	if err == nil && len(ids) == 0 {
 		err = fmt.Errorf("no message in the ledger fits; a mail that was refused in the conversation was never accepted: see the sending server's log")
+		err = i.perhapsGone(ctx, err)
 	}
 	return ids, err
 }
@@ -97,6 +99,7 @@ type (
 		AcceptedAt time.Time        `json:"accepted_at"`
 		Findings   any              `json:"findings"`
 		Repairs    any              `json:"repairs,omitempty"`
+		ErasedAt   *time.Time       `json:"erased_at,omitempty"` // retention took away what told of people
 	}
 	traceDelivery struct {
 		ID            ledger.DeliveryID `json:"id"`
@@ -146,7 +149,7 @@ type (
 
 func storyJSON(s ledger.Story) traceStory {
 	m := s.Message
-	out := traceStory{Message: traceMessage{m.ID, m.Authority, m.Kind, m.Direction, m.Sender.Shown, m.HeaderID, m.Size, m.Client, m.AcceptedAt, m.Findings, nil},
+	out := traceStory{Message: traceMessage{m.ID, m.Authority, m.Kind, m.Direction, m.Sender.Shown, m.HeaderID, m.Size, m.Client, m.AcceptedAt, m.Findings, nil, given(m.ErasedAt)},
 		Deliveries: []traceDelivery{}, Notices: []traceNotice{}, Events: []traceEvent{}}
 	if len(m.Repairs) > 0 {
 		out.Message.Repairs = m.Repairs
@@ -197,8 +200,11 @@ func tellStory(w io.Writer, s ledger.Story) {
 		what = "Notice"
 	}
 	fmt.Fprintf(w, "%s %s, accepted %s\n", what, m.ID, clock(m.AcceptedAt))
+	if !m.ErasedAt.IsZero() {
+		tellErased(w, m)
+	}
 	if m.Kind == ledger.Mail {
-		fmt.Fprintf(w, "  from %s by %s, %d bytes, %s\n", shownSender(m), m.Client, m.Size, directionWords(m))
+		fmt.Fprintf(w, "  from %s by %s, %d bytes, %s\n", shownSender(m), cmp.Or(m.Client, removed), m.Size, directionWords(m))
 	}
 	if m.HeaderID != "" {
 		fmt.Fprintf(w, "  Message-ID %s\n", m.HeaderID)
@@ -222,7 +228,7 @@ func tellStory(w io.Writer, s ledger.Story) {
 }
 
 func tellDelivery(w io.Writer, s ledger.Story, d ledger.Delivery) {
-	fmt.Fprintf(w, "  to %s: %s\n", d.Recipient.Shown, stateWords(d))
+	fmt.Fprintf(w, "  to %s: %s\n", cmp.Or(d.Recipient.Shown, removed), stateWords(d))
 	fmt.Fprintf(w, "    verdict: %s (rule %s)\n", policy.Explain(d.Verdict, "en"), d.Verdict.Rule)
 	if d.Possibly {
 		fmt.Fprintf(w, "    an attempt was cut off when the message may have been handed over already: it may have arrived, and may arrive twice\n")
@@ -240,6 +246,9 @@ func tellDelivery(w io.Writer, s ledger.Story, d ledger.Delivery) {
 }
 
 func shownSender(m ledger.Message) string {
+	if !m.ErasedAt.IsZero() {
+		return removed
+	}
 	if m.Sender.Shown == "" {
 		return "<> (no sender: a report or automatic reply)"
 	}
