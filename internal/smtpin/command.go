@@ -106,7 +106,9 @@ func (c *conn) extensions() []string {
 		}
 		return list
 	}
-	list = append(list, "REQUIRETLS")
+	if c.s.o.RequireTLS {
+		list = append(list, "REQUIRETLS")
+	}
 	if c.s.o.Auth {
 		list = append(list, "AUTH PLAIN LOGIN")
 	}
@@ -160,7 +162,7 @@ func (c *conn) mail(arg string) {
 
 // offers is what parameters may say on this connection.
 func (c *conn) offers() offers {
-	return offers{tls: c.client.TLS != nil, auth: c.s.o.Auth, host: c.s.o.Host}
+	return offers{tls: c.client.TLS != nil, requireTLS: c.s.o.RequireTLS, auth: c.s.o.Auth, host: c.s.o.Host}
 }
 
 func (c *conn) tooLarge() string {

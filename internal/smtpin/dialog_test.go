@@ -56,7 +56,7 @@ func runDialog(t *testing.T, file string) {
 	}
 	var log logged
 	d := &dialog{t: t, h: &strict{t: t}, sends: make(chan []byte), sent: make(chan struct{})}
-	o := Options{Log: log.logger(), ReadTimeout: 20 * time.Second}
+	o := Options{Log: log.logger(), ReadTimeout: 20 * time.Second, RequireTLS: true}
 	var stop func()
 	start := func() {
 		if d.conn != nil {

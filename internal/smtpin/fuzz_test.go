@@ -200,7 +200,7 @@ func FuzzArgs(f *testing.F) {
 		f.Add(s, false)
 	}
 	f.Fuzz(func(t *testing.T, arg string, on bool) {
-		o := offers{tls: on, auth: on, host: "mx.eksempel.example"}
+		o := offers{tls: on, requireTLS: true, auth: on, host: "mx.eksempel.example"}
 		if m, bad := parseMail(arg, o); bad == nil {
 			if m.requireTLS && !on || !m.utf8 && !isASCII(string(m.sender)) {
 				t.Errorf("%q: %+v", arg, m)

@@ -16,9 +16,10 @@ const (
 
 // offers is what the connection's state lets parameters say.
 type offers struct {
-	tls  bool
-	auth bool
-	host string // where <postmaster> without a domain is
+	tls        bool
+	requireTLS bool
+	auth       bool
+	host       string // where <postmaster> without a domain is
 }
 
 // mailArgs is what MAIL FROM said.
@@ -94,6 +95,9 @@ func (m *mailArgs) set(p param, o offers) *Reply {
 		m.utf8 = true
 		return p.alone()
 	case "REQUIRETLS": // RFC 8689, section 2
+		if !o.requireTLS { // who asks for it hears at once that we cannot promise it
+			return &Reply{Code: 555, Enhanced: "5.5.4", Text: "REQUIRETLS is not offered"}
+		}
 		if !o.tls {
 			return &Reply{Code: 530, Enhanced: "5.7.0", Text: "REQUIRETLS over TLS only; say STARTTLS first"}
 		}

@@ -1,5 +1,5 @@
 // Package smtpin accepts mail by SMTP (RFC 5321) with PIPELINING, 8BITMIME, SMTPUTF8, CHUNKING, DSN, ENHANCEDSTATUSCODES,
-// SIZE, STARTTLS, AUTH and REQUIRETLS. Lines end in CRLF and nothing else; a failed read ends the connection. It answers
+// SIZE, STARTTLS, AUTH and, where asked for, REQUIRETLS. Lines end in CRLF and nothing else; a failed read ends the connection. It answers
 // 250 to the end of data only when its Handler says so (law 1).
 //
 // A connection is one goroutine: command lines are read and answered in order (conn.go), the message is read by DATA
@@ -92,6 +92,7 @@ type Options struct {
 	ImplicitTLS     bool
 	Auth            bool                  // offer AUTH PLAIN and LOGIN, over TLS only
 	AuthRequired    bool                  // refuse MAIL without it (RFC 6409)
+	RequireTLS      bool                  // offer REQUIRETLS (RFC 8689), over TLS only: the handler keeps what it promises on every hop
 	MaxSize         int64                 // bytes, default 50 MiB; announced as SIZE
 	MaxRecipients   int                   // default 1,000; more are 452 4.5.3
 	MaxConns        int                   // default 500; more are 421 4.7.0

@@ -34,7 +34,7 @@ func listen(t testing.TB) net.Listener {
 // TestClient sends with an independent client over STARTTLS, with all options it has.
 func TestClient(t *testing.T) {
 	h, l := &strict{t: t}, listen(t)
-	stop := serving(t, h, Options{Name: "submission", TLS: testTLS(t), AuthRequired: true, Auth: true}, l)
+	stop := serving(t, h, Options{Name: "submission", TLS: testTLS(t), AuthRequired: true, Auth: true, RequireTLS: true}, l)
 	c, err := smtp.DialStartTLS(l.Addr().String(), trusting())
 	if err != nil {
 		t.Fatal(err)
@@ -385,5 +385,13 @@ func TestUnlimited(t *testing.T) {
 		if _, line := hello(t, l); !strings.HasPrefix(line, "220 ") {
 			t.Fatalf("connection %d: %q", n, line)
 		}
+	}
+}
+
+// What is not offered is refused: a client that asks for TLS on every hop must not hear yes from one that cannot promise it.
+func TestRequireTLSUnoffered(t *testing.T) {
+	s := &script{in: []byte("EHLO c.example\r\nMAIL FROM:<a@eksempel.example> REQUIRETLS\r\nQUIT\r\n")}
+	if _, replies := s.run(t, Options{}); !strings.Contains(replies, "555 5.5.4 REQUIRETLS is not offered\r\n") || strings.Contains(replies, "250-REQUIRETLS") {
+		t.Errorf("replies:\n%s", replies)
 	}
 }
