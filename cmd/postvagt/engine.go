@@ -11,6 +11,7 @@ import (
 	"postvagt/internal/bucket"
 	"postvagt/internal/config"
 	"postvagt/internal/ledger"
+	"postvagt/internal/ledger/move"
 	"postvagt/internal/ledger/offload"
 	"postvagt/internal/ledger/postgres"
 	"postvagt/internal/ledger/sqlite"
@@ -57,13 +58,28 @@ func openEngine(ctx context.Context, c *config.Config, p purpose) (ledger.Store,
 
 func openFile(c *config.Config, p purpose) (ledger.Store, error) {
 	file := c.Store.SQLite
-	if p == serving {
-		return sqlite.Open(file, sqlite.Options{Exclusive: true})
-	}
-	if _, err := os.Stat(file); err != nil {
+	if _, err := os.Stat(file); err != nil && p == beside {
 		return nil, fmt.Errorf("there is no ledger at %s: the guard has not run with this configuration yet (%w)", file, err)
 	}
-	return sqlite.Open(file, sqlite.Options{})
+	s, err := sqlite.Open(file, sqlite.Options{Exclusive: p == serving})
+	if err != nil {
+		return nil, err
+	}
+	if err := stillHere(s, file); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// stillHere refuses a file whose ledger was moved elsewhere: two would count the same mail, and send it twice.
+func stillHere(s *sqlite.Store, file string) error {
+	went, err := move.Went(context.Background(), s)
+	if err != nil || went == nil {
+		return err
+	}
+	return fmt.Errorf("the ledger %s was moved to %s on %s, and is served there: use a configuration with store: {postgres: …}.\n"+
+		"Only if no guard has run there since: 'postvagt migrate-store --undo' takes the ledger back into use here", file, went.To, clock(went.At))
 }
 
 // folderOf refuses a ledger's file whose folder is missing, before anything is made.

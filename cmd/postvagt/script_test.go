@@ -19,13 +19,15 @@ import (
 
 	"postvagt/internal/demo"
 	"postvagt/internal/mail"
+	"postvagt/internal/pgtest"
 )
 
 // The scenarios in testdata/script run the real program against small mail servers. Besides testscript's own commands:
 //
 //	hop NAME [-tls=HOST] [-closed=ADDRESS,…]   starts a mail server; $NAME is its address, $NAME_ROOTS its certificate
 //	hop NAME -away, then hop NAME -back …      the same for one that cannot be reached at first
-//	guard                                       fills variables into postvagt.yaml and starts postvagt serve; $GUARD is its address
+//	database NAME                               makes an empty PostgreSQL database; $NAME is its address
+//	guard [FILE]                                fills variables into postvagt.yaml, or into FILE for it, and starts postvagt serve; $GUARD is its address
 //	stop LOG                                    stops the guard; LOG is its log
 //	smtp CODE FROM TO,TO… FILE                  hands FILE over and wants that reply code; $ID is the accepted message
 //	becomes RECIPIENT STATE                     waits until $ID's delivery is there
@@ -36,7 +38,7 @@ import (
 //	notice TELLS                                $NOTICE is the newest notice about $ID that tells this
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata/script", Cmds: commands, Setup: func(e *testscript.Env) error {
-		e.Values[stageKey{}] = &scriptStage{hops: map[string]*demo.Mailboxes{}}
+		e.Values[stageKey{}] = &scriptStage{t: t, hops: map[string]*demo.Mailboxes{}}
 		return nil
 	}})
 }
@@ -47,13 +49,14 @@ func TestMain(m *testing.M) {
 
 var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"hop": cmdHop, "guard": cmdGuard, "smtp": cmdSMTP, "becomes": cmdBecomes, "arrives": cmdArrives, "absent": cmdAbsent, "notice": cmdNotice, "waits": cmdWaits,
-	"stop": cmdStop, "once": cmdOnce,
+	"stop": cmdStop, "database": cmdDatabase, "once": cmdOnce,
 }
 
 type stageKey struct{}
 
 // scriptStage is what one script has started.
 type scriptStage struct {
+	t      *testing.T // of all scripts: what it cleans up outlives each
 	hops   map[string]*demo.Mailboxes
 	config string    // postvagt.yaml with its variables
 	guard  *exec.Cmd // nil: none runs
@@ -124,6 +127,9 @@ func cmdGuard(ts *testscript.TestScript, neg bool, args []string) {
 		st.config = ts.ReadFile("postvagt.yaml")
 		ts.Defer(func() { st.stop(ts) })
 	}
+	if len(args) > 0 {
+		st.config = ts.ReadFile(args[0])
+	}
 	ts.Check(os.WriteFile(file, []byte(os.Expand(st.config, ts.Getenv)), 0o600))
 	self, err := exec.LookPath("postvagt")
 	if p := filepath.Join(strings.Split(ts.Getenv("PATH"), string(os.PathListSeparator))[0], "postvagt"); err != nil {
@@ -141,6 +147,10 @@ func cmdGuard(ts *testscript.TestScript, neg bool, args []string) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	ts.Fatalf("the guard does not come up:\n%s", st.log)
+}
+
+func cmdDatabase(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Setenv(args[0], pgtest.New(stageOf(ts).t))
 }
 
 func cmdStop(ts *testscript.TestScript, neg bool, args []string) {

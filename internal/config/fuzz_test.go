@@ -82,10 +82,10 @@ func FuzzDSN(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%q is shown as %q, which cannot be read: %v", s, d, err)
 		}
-		if shown.password() || shown.String() != d.String() {
+		if shown.HasPassword() || shown.String() != d.String() {
 			t.Fatalf("%q is shown as %q", s, d)
 		}
-		if with := d.with("hem/me#lig"); !with.password() || with.String() != d.String() {
+		if with := d.with("hem/me#lig"); !with.HasPassword() || with.String() != d.String() {
 			t.Fatalf("%q with a password is shown as %q", s, with)
 		}
 	})

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -50,8 +51,8 @@ func (d DSN) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 // secretParameters of a URL are not shown.
 var secretParameters = []string{"password", "sslpassword"}
 
-// password reports whether a password stands in the address.
-func (d DSN) password() bool {
+// HasPassword reports whether a password stands in the address.
+func (d DSN) HasPassword() bool {
 	u, err := d.url()
 	if err != nil {
 		return false
@@ -72,6 +73,15 @@ func (d DSN) with(password string) DSN {
 	q.Set("password", password)
 	u.RawQuery = q.Encode()
 	return DSN(u.String())
+}
+
+// ParseDSN reads a postgres:// URL. Its errors never show it.
+func ParseDSN(s string) (DSN, error) {
+	d, err := parseDSN(s)
+	if p, ok := err.(*problem); ok {
+		return "", fmt.Errorf("the address %s (%s)", p.what, p.hint)
+	}
+	return d, err
 }
 
 // parseDSN reads a postgres:// URL. Its errors never show it.
@@ -128,7 +138,7 @@ func (r *reader) database(s section, dsn located[DSN], st *Store) {
 	if !s.given("keys") && !s.meant["keys"] {
 		r.mistake(s.n.line, "store.keys is missing", "beside a database there is no folder where the key file would stand by itself", "write keys: /var/lib/postvagt/keys, and give every guard over this database the same keys")
 	}
-	if s.given("password_file") && dsn.value.password() {
+	if s.given("password_file") && dsn.value.HasPassword() {
 		r.mistake(dsn.line(), "store.postgres holds a password, and store.password_file is given", "nobody could tell which is meant", "keep password_file")
 	}
 	st.Postgres = dsn.value.with(r.secret(s, "password_file"))
