@@ -34,6 +34,7 @@ type cli struct {
 	Migrate  migrateCmd  `cmd:"" name:"migrate-store" help:"Move a stopped SQLite ledger to PostgreSQL, and prove that all of it arrived."`
 	Restored restoredCmd `cmd:"" help:"Take a ledger into use that was brought back from a copy: what may have left since is held for a person."`
 	Backup   backupCmd   `cmd:"" help:"Write a consistent copy of the ledger while the guard runs."`
+	Prune    pruneCmd    `cmd:"" help:"Say what retention would remove from the ledger, or remove it now."`
 	Detect   detectCmd   `cmd:"" help:"Find CPR numbers in texts given as JSON lines."`
 	Demo     demoCmd     `cmd:"" help:"Play the true events of a municipality on this machine."`
 	Hash     hashCmd     `cmd:"" name:"hash-password" help:"Read a password and print its argon2id hash for the configuration."`
