@@ -145,8 +145,6 @@ const (
 	codeDeadlock      = "40P01"
 	codeReadOnly      = "25006"
 	codeStalePlan     = "0A000" // a prepared statement's result type has changed with a migration
-	codeNoTable       = "42P01"
-	codeOverlap       = "42P17" // a partition would overlap another
 	codeExists        = "42P07"
 	codeCheck         = "23514"
 	codeLockTimeout   = "55P03"

@@ -76,10 +76,6 @@ func makePartition(ctx context.Context, conn *pgx.Conn, name string, from time.T
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1, $2)", lockClass, lockPartitions); err != nil {
 			return err
 		}
-		var there bool
-		if err := tx.QueryRow(ctx, "SELECT to_regclass($1) IS NOT NULL", name).Scan(&there); err != nil || there {
-			return err
-		}
 		if _, err := tx.Exec(ctx, "SET LOCAL lock_timeout = '2s'"); err != nil {
 			return err
 		}
@@ -90,7 +86,10 @@ func makePartition(ctx context.Context, conn *pgx.Conn, name string, from time.T
 			table, name, ledger.FirstID(from), ledger.FirstID(from.AddDate(0, 1, 0))))
 		return err
 	})
-	if c := code(err); c == codeCheck || c == codeLockTimeout {
+	switch code(err) {
+	case codeCheck, codeLockTimeout:
+		return nil
+	case codeExists: // another node has made it meanwhile
 		return nil
 	}
 	return err
