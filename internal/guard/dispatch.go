@@ -335,8 +335,8 @@ func (d *dispatcher) try(c ledger.Claimed, j job) (heard contact) {
 		d.g.record(c, d.g.unread(context.WithoutCancel(d.attempts), c, started, err))
 		return unsaid
 	}
-	if !d.g.heart.proven() { // reading the body took its time
-		d.putDown(c, unproven)
+	if why := d.hindered(c, j); why != "" { // reading the body took its time
+		d.putDown(c, why)
 		return unsaid
 	}
 	receipt, results := d.send(c, request)
@@ -354,8 +354,6 @@ func (d *dispatcher) try(c ledger.Claimed, j job) (heard contact) {
 	return heard
 }
 
-const unproven = "this node could not tell whether the others still count it as alive"
-
 // hindered says why an attempt must not begin; "" when it may.
 func (d *dispatcher) hindered(c ledger.Claimed, j job) string {
 	switch {
@@ -364,7 +362,7 @@ func (d *dispatcher) hindered(c ledger.Claimed, j job) string {
 	case now().After(c.Deliveries[0].Due.Add(-d.g.lease / 2)):
 		return "its turn came so late that the lease could end under way"
 	case !d.g.heart.proven():
-		return unproven
+		return "this node could not tell whether the others still count it as alive"
 	case !d.g.heart.era().Equal(j.era) && !d.ours(c):
 		return "this node was silent for a while, and the work is no longer its own"
 	}
@@ -447,7 +445,7 @@ func (g *Guard) record(c ledger.Claimed, changes []ledger.Change) {
 			case err == nil, errors.Is(err, ledger.ErrFenced), errors.Is(err, ledger.ErrState), errors.Is(err, ledger.ErrLeased):
 				// ErrState and ErrFenced after a failed commit mean that it had happened; otherwise another has it, as with
 				// ErrLeased: the watch comes back to what is being tried just now.
-				if errors.Is(err, ledger.ErrFenced) && wait == shortest {
+				if err != nil && changes[i].Attempt != nil && wait == shortest {
 					g.metrics.fenced.Inc()
 					g.log.Warn("an attempt was taken back before its end could be recorded: its delivery is marked, and tried again", "message", c.Message.ID, "delivery", changes[i].Delivery)
 				}

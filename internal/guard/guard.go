@@ -124,6 +124,9 @@ func New(o Options) (*Guard, error) {
 // way may finish for the grace time, everything else waits in the ledger. It returns when all its goroutines have ended.
 func (g *Guard) Run(ctx context.Context) error {
 	if err := g.heart.begin(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
 		return err
 	}
 	defer g.heart.leave()                                         // the last: until then this node's work is its own

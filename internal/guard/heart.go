@@ -20,7 +20,9 @@ const (
 	lifeTime   = 12 * time.Second        // after so long without a beat a node is dead to the others
 	lifeMargin = 4 * time.Second
 	reapTime   = 3 * time.Second
-	skewLimit  = 3 * time.Second // how far clocks may differ before it is a fault: leases and deadlines are read by all
+	skewLimit  = 3 * time.Second         // how far clocks may differ before it is a fault: deadlines are read by all
+	offLimit   = 1500 * time.Millisecond // and before what was said by it is not believed
+	skewMost   = leaseTime / 6           // and before the others' leases are misread
 	dutyTime   = 12 * time.Second
 	dutyAsk    = 3 * time.Second // between two questions for a duty that another has
 	startLimit = 20 * time.Second
@@ -42,10 +44,12 @@ type heart struct {
 	mu     sync.Mutex // guards what follows
 	last   time.Time  // when the last good beat was called; zero: none yet
 	alive  ledger.Alive
-	joined time.Time     // when the beat that began alive.Since was called, by our own clock
-	ahead  time.Duration // how far our clock is ahead of the ledger's, as last measured
-	err    error         // why the last beat failed; nil: it did not
-	duties map[string]duty
+	joined time.Time // when the beat that began alive.Since was called
+	// Our clock and the ledger's at the same instant, as last measured: nodes whose clocks differ agree on who is alive, and none
+	// is misled by a clock that is put right under its feet.
+	here, there time.Time
+	err         error // why the last beat failed; nil: it did not
+	duties      map[string]duty
 }
 
 // duty is what we know of one: until when it is ours, or when we last asked in vain.
@@ -64,8 +68,14 @@ func (h *heart) begin(ctx context.Context) error {
 	if h == nil {
 		return nil
 	}
+	compared := false
 	for began := now(); ; {
 		err := h.beat(ctx)
+		if err == nil && h.ahead().Abs() > offLimit && !compared { // said by a wrong clock: unsay it
+			compared = true
+			h.leave()
+			err = h.beat(ctx)
+		}
 		switch {
 		case err == nil:
 			return nil
@@ -118,12 +128,16 @@ func every(ctx context.Context, d time.Duration, f func()) {
 	}
 }
 
-// beat says once that this node is at work, and takes note of who else is.
+// beat says once that this node is at work, and takes note of who else is. A beat that was said by a wrong clock proves
+// nothing: the clock is corrected, and the beat said again.
 func (h *heart) beat(ctx context.Context) error {
-	limited, stop := context.WithTimeout(ctx, beatLimit)
-	defer stop()
-	called := now()
-	a, err := h.cluster.Beat(limited, h.clock(called), h.g.node, h.life, lifeTime)
+	called, a, err := h.say(ctx)
+	if err == nil && a.Skew.Abs() > offLimit {
+		called, a, err = h.say(ctx)
+	}
+	if err == nil && a.Skew.Abs() > offLimit {
+		err = errors.New("the ledger's clock is not steady")
+	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -132,25 +146,41 @@ func (h *heart) beat(ctx context.Context) error {
 		return err
 	}
 	h.mu.Lock()
-	was, lost, apart, could := h.alive, h.err, h.ahead, h.proof(called)
+	was, lost, could := h.alive, h.err, h.proof(called)
 	if !a.Since.Equal(h.alive.Since) {
 		h.joined = called
 	}
 	h.last, h.alive, h.err = called, a, nil
-	if since(called, now()) < time.Second { // what took longer measures the wait, not the clock
-		h.ahead += a.Skew
-	}
-	ahead := h.ahead
 	h.mu.Unlock()
 	h.tell(was, a, lost)
-	if tooFar(ahead) && !tooFar(apart) {
-		h.g.log.Warn("this node's clock and the ledger's differ too much: it is not ready until they agree; see to its time synchronisation",
-			"node", h.g.node, "ahead", ahead.Round(time.Millisecond))
-	}
 	if h.g.dispatch.setLimit(h.share(called)) || !could {
 		h.g.dispatch.wake()
 	}
 	return nil
+}
+
+// say is one beat, and measures the clocks by it.
+func (h *heart) say(ctx context.Context) (called time.Time, a ledger.Alive, err error) {
+	ctx, stop := context.WithTimeout(ctx, beatLimit)
+	defer stop()
+	called = now()
+	at := h.clock(called)
+	a, err = h.cluster.Beat(ctx, at, h.g.node, h.life, lifeTime)
+	if err != nil {
+		return called, a, err
+	}
+	if since(called, now()) > time.Second {
+		a.Skew = 0 // what took so long measures the wait, not the clock
+	}
+	apart := h.ahead()
+	h.mu.Lock()
+	h.here, h.there = called, at.Add(-a.Skew)
+	h.mu.Unlock()
+	if ahead := h.ahead(); tooFar(ahead) && !tooFar(apart) {
+		h.g.log.Warn("this node's clock and the ledger's differ too much: it is not ready until they agree; see to its time synchronisation",
+			"node", h.g.node, "ahead", ahead.Round(time.Millisecond))
+	}
+	return called, a, nil
 }
 
 // missed notes a failed beat.
@@ -184,12 +214,25 @@ func (h *heart) tell(was, is ledger.Alive, lost error) {
 
 func tooFar(skew time.Duration) bool { return skew.Abs() > skewLimit }
 
-// clock is the ledger's time, as far as we know: nodes whose clocks differ agree on who is alive.
+// clock is the ledger's time at an instant of ours, counted from the last comparison by the monotonic clock.
 func (h *heart) clock(at time.Time) time.Time {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return at.Add(-h.ahead)
+	if h.here.IsZero() {
+		return at
+	}
+	return h.there.Add(at.Sub(h.here)).Round(0)
 }
+
+// ahead is how far our clock is ahead of the ledger's.
+func (h *heart) ahead() time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.apart()
+}
+
+// apart is ahead; h.mu is held.
+func (h *heart) apart() time.Duration { return h.here.Round(0).Sub(h.there.Round(0)) }
 
 // reap takes back what dead nodes hold.
 func (h *heart) reap(ctx context.Context) {
@@ -198,7 +241,10 @@ func (h *heart) reap(ctx context.Context) {
 	}
 	limited, stop := context.WithTimeout(ctx, time.Minute)
 	defer stop()
-	dead, cut, err := h.cluster.Reap(limited, h.clock(now()), h.g.node)
+	h.mu.Lock()
+	at := h.there // not later: who is dead was dead when the clocks were last compared
+	h.mu.Unlock()
+	dead, cut, err := h.cluster.Reap(limited, at, h.g.node)
 	if err != nil {
 		if ctx.Err() == nil {
 			h.g.log.Error("the ledger could not be asked for dead nodes; trying again", "err", err)
@@ -264,7 +310,7 @@ func (h *heart) era() time.Time {
 // outnumber the limit.
 //
 // A node that joins has no part until the others must have heard of it: by then each has either beaten again, and knows it,
-// or may begin nothing. When a node is gone the others' parts grow as each hears of it, which never makes their sum too much.
+// or may begin nothing. A node whose clock is far off has no part either. When a node is gone the others' parts grow as each hears of it, which never makes their sum too much.
 func (h *heart) share(at time.Time) int {
 	limit := h.g.cfg.Delivery.Concurrency
 	h.mu.Lock()
@@ -272,7 +318,7 @@ func (h *heart) share(at time.Time) int {
 	if h.alive.Nodes <= 1 {
 		return limit // who comes later finds us here, and waits
 	}
-	if at.Sub(h.joined) < lifeTime {
+	if at.Sub(h.joined) < lifeTime || h.apart().Abs() > skewMost {
 		return 0
 	}
 	return (limit + h.alive.Nodes - 1 - h.alive.Rank) / h.alive.Nodes
@@ -329,8 +375,8 @@ func (h *heart) unready() error {
 		return errors.New("this node has not begun yet")
 	case !h.proof(at):
 		return fmt.Errorf("this node has not beaten for %s, so it sends nothing; the ledger says: %v", since(h.last, at).Round(time.Second), h.err)
-	case tooFar(h.ahead):
-		return fmt.Errorf("this node's clock is %s ahead of the ledger's", h.ahead.Round(time.Millisecond))
+	case tooFar(h.apart()):
+		return fmt.Errorf("this node's clock is %s ahead of the ledger's", h.apart().Round(time.Millisecond))
 	}
 	return nil
 }

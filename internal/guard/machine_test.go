@@ -135,17 +135,7 @@ func (m *machine) one(of []string) string { return of[m.r.IntN(len(of))] }
 
 // mail hands over a message once; a client that is put off gives up.
 func (m *machine) mail(ip, from string, to ...[]string) {
-	var all, some []string
-	for _, t := range to {
-		all = append(all, t...)
-	}
-	for _, i := range m.r.Perm(len(all))[:1+m.r.IntN(3)] {
-		some = append(some, all[i]+m.one([]string{"", "", "", " NOTIFY=NEVER", " NOTIFY=SUCCESS,FAILURE", " NOTIFY=DELAY"}))
-	}
-	message := m.one(letters)
-	if got := m.hop.to("a@borger.example"); len(got) > 0 && m.r.IntN(6) == 0 {
-		message = strings.ReplaceAll(got[len(got)-1].raw, "\r\n", "\n") // comes back: a loop, or a forward
-	}
+	some, message := m.letter(to...)
 	r := m.take(ip, from, some, message)
 	switch {
 	case r.Code == 250:
@@ -155,6 +145,22 @@ func (m *machine) mail(ip, from string, to ...[]string) {
 		m.Errorf("put off for no reason: %v", r)
 	}
 	settle()
+}
+
+// letter is a message and some of the recipients.
+func (m *machine) letter(to ...[]string) (some []string, message string) {
+	var all []string
+	for _, t := range to {
+		all = append(all, t...)
+	}
+	for _, i := range m.r.Perm(len(all))[:1+m.r.IntN(3)] {
+		some = append(some, all[i]+m.one([]string{"", "", "", " NOTIFY=NEVER", " NOTIFY=SUCCESS,FAILURE", " NOTIFY=DELAY"}))
+	}
+	message = m.one(letters)
+	if got := m.hop.to("a@borger.example"); len(got) > 0 && m.r.IntN(6) == 0 {
+		message = strings.ReplaceAll(got[len(got)-1].raw, "\r\n", "\n") // comes back: a loop, or a forward
+	}
+	return some, message
 }
 
 // person releases, withdraws or retries something, which may not be possible.

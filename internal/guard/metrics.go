@@ -76,7 +76,7 @@ func (c heartCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	ch <- prometheus.MustNewConstMetric(nodesDesc, prometheus.GaugeValue, float64(c.h.alive.Nodes))
 	ch <- prometheus.MustNewConstMetric(beatAgeDesc, prometheus.GaugeValue, since(c.h.last, now()).Seconds())
-	ch <- prometheus.MustNewConstMetric(skewDesc, prometheus.GaugeValue, c.h.ahead.Seconds())
+	ch <- prometheus.MustNewConstMetric(skewDesc, prometheus.GaugeValue, c.h.apart().Seconds())
 }
 
 func (m *metrics) accepted(w *incoming, took time.Duration) {
