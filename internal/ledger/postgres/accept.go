@@ -49,9 +49,10 @@ func (s *Store) accept(ctx context.Context, a ledger.Acceptance) ([]ledger.Claim
 
 // repeated is the answer to an acceptance that was made before.
 func (s *Store) repeated(ctx context.Context, a ledger.Acceptance) (work []ledger.Claimed, known bool, err error) {
-	err = s.read(ctx, func(t *tx) error {
+	err = s.do(ctx, func(t *tx) error {
 		known, err = t.known(a)
 		if err == nil && known {
+			t.confirm()
 			work, err = t.leasedAtAccept(a)
 		}
 		return err
@@ -113,15 +114,19 @@ func (s *Store) authority(ctx context.Context, name string) (int32, error) {
 	get := func(t *tx) (bool, error) {
 		return t.one(func(r row) { no = int32(r.int(0)) }, "SELECT no FROM authority WHERE name = $1", name)
 	}
-	found := false
-	err := s.read(ctx, func(t *tx) (err error) { found, err = get(t); return err })
-	if err == nil && !found {
-		err = s.do(ctx, func(t *tx) error {
-			t.exec("INSERT INTO authority (name) VALUES ($1) ON CONFLICT (name) DO NOTHING", name)
-			_, err := get(t)
+	err := s.do(ctx, func(t *tx) error {
+		found, err := get(t)
+		if err != nil {
 			return err
-		})
-	}
+		}
+		if found {
+			t.confirm() // a number that is remembered here must be durable
+			return nil
+		}
+		t.exec("INSERT INTO authority (name) VALUES ($1) ON CONFLICT (name) DO NOTHING", name)
+		_, err = get(t)
+		return err
+	})
 	if err != nil {
 		return 0, err
 	}

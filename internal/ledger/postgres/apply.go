@@ -65,6 +65,9 @@ func (s *Store) apply(ctx context.Context, changes []ledger.Change) (errs []erro
 				return errs[i]
 			}
 		}
+		if t.writes == 0 { // all were refused: for the caller that may mean that they had been done
+			t.confirm()
+		}
 		return nil
 	})
 	return errs, err
