@@ -57,7 +57,9 @@ func TestLedgerOnServer(t *testing.T) {
 	if _, err := s.Accept(t.Context(), s.mail(t)); err == nil || !strings.Contains(err.Error(), server.Options.Endpoint) {
 		t.Errorf("the store is away: accept: %v", err)
 	}
-	server.Run(t)
+	if err := server.Run(); err != nil {
+		t.Fatal(err)
+	}
 	s.readable(t, s.accept(t))
 }
 
