@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -82,11 +83,17 @@ func stillHere(s *sqlite.Store, file string) error {
 		"Only if no guard has run there since: 'postvagt migrate-store --undo' takes the ledger back into use here", file, went.To, clock(went.At))
 }
 
-// folderOf refuses a ledger's file whose folder is missing, before anything is made.
-func folderOf(c *config.Config) error {
-	if dir := filepath.Dir(c.Store.SQLite); c.Store.SQLite != "" && !isDir(dir) {
-		return fmt.Errorf("the folder %s of store.sqlite does not exist: make it, owned by the user the guard runs as, mode 0700", dir)
+// folderOf makes the folder of a ledger's file at the first start. Where the folder around it is missing too, the path is more
+// likely wrong.
+func folderOf(c *config.Config, say io.Writer) error {
+	dir := filepath.Dir(c.Store.SQLite)
+	if c.Store.SQLite == "" || isDir(dir) {
+		return nil
 	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return fmt.Errorf("the folder %s of store.sqlite does not exist and cannot be made (%w): make it, owned by the user the guard runs as, mode 0700", dir, err)
+	}
+	fmt.Fprintf(say, "postvagt: made the folder %s for the ledger.\n", dir)
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
 	"postvagt/internal/config"
 	"postvagt/internal/guard"
@@ -22,7 +23,7 @@ import (
 
 // withConfig is the flag every command on an installation has.
 type withConfig struct {
-	Config string `required:"" type:"path" placeholder:"FILE" help:"The configuration, postvagt.yaml."`
+	Config string `type:"path" env:"POSTVAGT_CONFIG" default:"/etc/postvagt/postvagt.yaml" placeholder:"FILE" help:"The configuration; else $POSTVAGT_CONFIG, else ${default}."`
 }
 
 // load reads the configuration for what concerns the whole installation.
@@ -120,7 +121,7 @@ func start(c *config.Config, say io.Writer) (*installation, *witness.Witness, er
 // open opens ledger and keys for one who has them alone, or shares them with other guards. A first start on a file makes both; a
 // ledger without its keys is refused loudly, for its open mail could be neither delivered nor returned.
 func open(c *config.Config, say io.Writer) (*installation, error) {
-	if err := folderOf(c); err != nil {
+	if err := folderOf(c, say); err != nil {
 		return nil, err
 	}
 	files := keyFiles(c)
@@ -140,11 +141,43 @@ func open(c *config.Config, say io.Writer) (*installation, error) {
 		return nil, err
 	}
 	i := &installation{cfg: c, store: s.Ledger(), bodies: s}
-	if i.keys, err = openRing(ctx, c, i.store, files, say); err != nil {
+	if err = i.turn(ctx, files); err == nil {
+		i.keys, err = openRing(ctx, c, i.store, files, say)
+	}
+	if err != nil {
 		i.Close()
 		return nil, err
 	}
 	return i, nil
+}
+
+// turn waits until nobody else notes keys in the ledger: two guards that begin on a new database at once would each note their own.
+func (i *installation) turn(ctx context.Context, files []*keyFile) error {
+	nodes, ok := i.engine().(ledger.Cluster)
+	if !ok || i.cfg.Store.Postgres == "" {
+		return nil
+	}
+	noted := true
+	for _, f := range files {
+		known, err := i.store.Get(ctx, f.fact())
+		if err != nil {
+			return err
+		}
+		noted = noted && known != ""
+	}
+	for range 100 {
+		if noted {
+			return nil
+		}
+		var err error
+		if noted, err = nodes.Duty(ctx, time.Now().UTC(), "keys", i.cfg.Node, 2*time.Second); err != nil {
+			return err
+		}
+		if !noted {
+			time.Sleep(100 * time.Millisecond)
+		}
+	}
+	return errors.New("another guard has been noting its keys in this ledger for too long; start again")
 }
 
 // asJSON is the flag of commands whose answer is one sentence or list.

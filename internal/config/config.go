@@ -4,7 +4,8 @@ package config
 
 import (
 	"cmp"
-	"fmt"
+	"errors"
+	"io/fs"
 	"net/netip"
 	"os"
 	"slices"
@@ -151,11 +152,14 @@ type Log struct {
 	Format string // "text" (default) or "json"
 }
 
-// Load reads and checks a file, and the files it names. The error is a Mistakes, or why the file could not be read.
+// Load reads and checks a file, and the files it names. The error is a Mistakes, also where the file cannot be read.
 func Load(path string) (*Config, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("read configuration: %w", err)
+		var why *fs.PathError
+		errors.As(err, &why)
+		return nil, Mistakes{{File: path, What: "the configuration cannot be read: " + why.Err.Error(),
+			Hint: "name it with --config FILE or in $POSTVAGT_CONFIG, and run the command as the guard's user"}}
 	}
 	return parse(path, data, os.ReadFile)
 }

@@ -9,7 +9,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"math/big"
 	"net/netip"
@@ -264,7 +263,8 @@ func TestLoadFiles(t *testing.T) {
 			}
 		})
 	}
-	if _, err := Load(filepath.Join(t.TempDir(), "no.yaml")); !errors.Is(err, fs.ErrNotExist) {
+	var ms Mistakes
+	if _, err := Load(filepath.Join(t.TempDir(), "no.yaml")); !errors.As(err, &ms) || !strings.Contains(err.Error(), "no.yaml: the configuration cannot be read: no such file") {
 		t.Errorf("a missing configuration: got %v", err)
 	}
 }
