@@ -44,7 +44,7 @@ func apartWords(c *config.Config, lang string) (lines []string) {
 	}
 	say("Post mellem dem er post udefra: den forlader afsenderens myndighed efter dens regler og ankommer efter modtagerens, uden at forlade maskinen, hvis ingen egen rute nævner domænet.",
 		"Mail between them is mail from outside: it leaves the sender's authority by its rules and arrives by the recipient's, without leaving the machine unless an own route names the domain.")
-	say("Fælles for alle: lytterne og certifikatet, grænserne, maskinen, ledgeren (%s) og dem, der styrer dem.",
+	say("Fælles for alle: lytterne og certifikatet, grænserne, maskinen, regnskabet (%s) og dem, der styrer dem.",
 		"Shared by all: the listeners and the certificate, the limits, the machine, the ledger (%s), and those who run them.", where(c))
 	return lines
 }

@@ -12,6 +12,7 @@ import (
 
 	"postvagt/internal/config"
 	"postvagt/internal/ledger"
+	"postvagt/internal/ledger/postgres"
 	"postvagt/internal/spool"
 )
 
@@ -93,7 +94,10 @@ func (f *keyFile) begin(ctx context.Context, store ledger.Store, before *spool.K
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(say, "postvagt: made the key file %s of %s; %d waiting bodies and addresses were sealed anew. Keep a copy apart from the ledger's backup.\n", f.path, f.names(), n)
+	fmt.Fprintf(say, "postvagt: made the key file %s of %s. Keep a copy apart from the ledger's backup: without it no waiting mail can be opened.\n", f.path, f.names())
+	if n > 0 {
+		fmt.Fprintf(say, "postvagt: %d bodies and addresses that waited were sealed anew with it.\n", n)
+	}
 	return nil
 }
 
@@ -231,6 +235,17 @@ func (k withAuthority) asked(c *config.Config) ([]*keyFile, error) {
 type keysMakeCmd struct {
 	withAuthority
 	asJSON
+	Lost bool `help:"The keys of a ledger in PostgreSQL are lost for good, on every guard."`
+}
+
+// mayMake keeps the second guard over a database from making keys of its own: it is given the first one's.
+func (k keysMakeCmd) mayMake(ctx context.Context, c *config.Config, f *keyFile, store ledger.Store) error {
+	known, err := store.Get(ctx, f.fact())
+	if err != nil || known == "" || k.Lost || c.Store.Postgres == "" {
+		return err
+	}
+	return fmt.Errorf("the guards over %s have keys already (%s): copy the key file of one of them to %s. Only if it is lost on all of them, say --lost: "+
+		"what waits now then stays sealed for ever", where(c), known, f.path)
 }
 
 func (k keysMakeCmd) Run(s streams) error {
@@ -253,11 +268,17 @@ func (k keysMakeCmd) Run(s streams) error {
 	var store ledger.Store
 	if !firstStart(c) {
 		i, err := besideGuard(c)
-		if err != nil {
+		switch {
+		case errors.Is(err, postgres.ErrNoLedger): // a new database
+		case err != nil:
 			return err
+		default:
+			defer i.Close()
+			store = i.store
+			if err := k.mayMake(ctx, c, f, store); err != nil {
+				return err
+			}
 		}
-		defer i.Close()
-		store = i.store
 	}
 	made := 0
 	if store == nil {
