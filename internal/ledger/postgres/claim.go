@@ -108,20 +108,29 @@ func leased(order []string, pieces map[string][]deliveryRow, messages map[ledger
 
 // Recover takes back what this node had leased when it ended. Its cost grows with the queue: it runs once, at the start.
 func (s *Store) Recover(ctx context.Context, now time.Time, node string) (int, error) {
-	n := 0
-	err := s.do(ctx, func(t *tx) (err error) {
-		n, err = t.takeBack(now, node)
-		return err
-	})
-	if err != nil {
-		return 0, fmt.Errorf("recover: %w", err)
+	cutOff := 0
+	for {
+		n := 0
+		err := s.do(ctx, func(t *tx) (err error) {
+			n, err = t.takeBack(now, node)
+			return err
+		})
+		if err != nil {
+			return cutOff, fmt.Errorf("recover: %w", err)
+		}
+		if cutOff += n; n < takeBatch {
+			return cutOff, nil
+		}
 	}
-	return n, nil
 }
 
-// takeBack cuts off all that a node holds.
+// takeBatch bounds what one transaction takes back, so that no hoard is too large to be taken back in time.
+const takeBatch = 1000
+
+// takeBack cuts off what a node holds, at most takeBatch deliveries.
 func (t *tx) takeBack(now time.Time, node string) (int, error) {
-	rows, err := t.deliveries("SELECT "+openColumns+" FROM delivery AS d WHERE d.state = 'queued' AND d.node = $1 ORDER BY d.no FOR UPDATE", node)
+	rows, err := t.deliveries("SELECT "+openColumns+" FROM delivery AS d WHERE d.state = 'queued' AND d.node = $1 ORDER BY d.no LIMIT $2 FOR UPDATE",
+		node, takeBatch)
 	for i := range rows {
 		t.cutOff(&rows[i], now)
 	}

@@ -87,32 +87,47 @@ func (s *Store) Leave(ctx context.Context, node, life string) error {
 
 // Reap takes back what dead nodes hold and forgets them. Its cost grows with the queue, when somebody died.
 func (s *Store) Reap(ctx context.Context, now time.Time, node string) (dead []string, cutOff int, err error) {
-	err = s.do(ctx, func(t *tx) error {
-		dead, cutOff = nil, 0
-		able, err := t.exists("SELECT 1 FROM node WHERE name = $1 AND until > $2::timestamptz AND since <= $2::timestamptz - make_interval(secs => ttl / 1e6)", node, moment(now))
-		if err != nil || !able {
+	for more := true; more; {
+		var buried []string
+		n := 0
+		err := s.do(ctx, func(t *tx) (err error) {
+			buried, n, more, err = t.reap(now, node)
 			return err
-		}
-		// One that beats again meanwhile, or that another is just burying, is waited for and then seen as it is.
-		err = t.query(func(r row) error { dead = append(dead, r.str(0)); return nil }, "SELECT name FROM node WHERE until <= $1 ORDER BY name FOR UPDATE", moment(now))
+		})
 		if err != nil {
-			return err
+			return dead, cutOff, fmt.Errorf("reap: %w", err)
 		}
-		for _, name := range dead {
-			n, err := t.takeBack(now, name)
-			if err != nil {
-				return err
-			}
-			cutOff += n
-			t.exec("DELETE FROM duty WHERE node = $1", name)
-			t.exec("DELETE FROM node WHERE name = $1", name)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, 0, fmt.Errorf("reap: %w", err)
+		dead, cutOff = append(dead, buried...), cutOff+n
 	}
-	return slices.Clip(dead), cutOff, nil
+	slices.Sort(dead)
+	return dead, cutOff, nil
+}
+
+// reap buries dead nodes whose hands are empty, or emptied here; more: one holds still more than one transaction takes back.
+func (t *tx) reap(now time.Time, node string) (buried []string, cutOff int, more bool, err error) {
+	able, err := t.exists("SELECT 1 FROM node WHERE name = $1 AND until > $2::timestamptz AND since <= $2::timestamptz - make_interval(secs => ttl / 1e6)", node, moment(now))
+	if err != nil || !able {
+		return nil, 0, false, err
+	}
+	// One that beats again meanwhile, or that another is just burying, is waited for and then seen as it is.
+	var dead []string
+	err = t.query(func(r row) error { dead = append(dead, r.str(0)); return nil }, "SELECT name FROM node WHERE until <= $1 ORDER BY name FOR UPDATE", moment(now))
+	if err != nil {
+		return nil, 0, false, err
+	}
+	for _, name := range dead {
+		n, err := t.takeBack(now, name)
+		if err != nil {
+			return nil, 0, false, err
+		}
+		if cutOff += n; n == takeBatch {
+			return buried, cutOff, true, nil
+		}
+		t.exec("DELETE FROM duty WHERE node = $1", name)
+		t.exec("DELETE FROM node WHERE name = $1", name)
+		buried = append(buried, name)
+	}
+	return buried, cutOff, false, nil
 }
 
 // dutyQuery is one step, so that of two that ask at once one gets it.

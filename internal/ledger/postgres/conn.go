@@ -64,7 +64,7 @@ func (s *Store) poolConfig(dsn string) (*pgxpool.Config, error) {
 	}
 	cfg.MaxConnIdleTime = 5 * time.Minute
 	cfg.HealthCheckPeriod = 10 * time.Second
-	cfg.PingTimeout = s.o.Timeout
+	cfg.PingTimeout = s.o.Timeout / 4
 	c := cfg.ConnConfig
 	if !asksFor(dsn, "application_name") {
 		c.RuntimeParams["application_name"] = "postvagt"
@@ -114,10 +114,13 @@ func (s *Store) dial(ctx context.Context, network, address string) (net.Conn, er
 // is one. It is the session that is set, not the connection's start, for poolers refuse unknown parameters there.
 func (s *Store) greet(ctx context.Context, c *pgconn.PgConn) error {
 	ms := s.o.Timeout.Milliseconds()
+	// A node that loses its power in the middle of a transaction holds locks until the server lets go.
 	err := c.Exec(ctx, fmt.Sprintf(`SET statement_timeout = %d; SET lock_timeout = %d; SET idle_in_transaction_session_timeout = %d;
-		SET timezone = 'UTC'; SET default_transaction_isolation = 'read committed'; SET plan_cache_mode = 'force_generic_plan';
+		SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;
+		SET timezone = 'UTC'; SET default_transaction_isolation = 'read committed';
+		SET plan_cache_mode = 'force_generic_plan'; -- all but Find's questions have one good plan, and planning partitions anew costs more than asking
 		SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', 'local')`,
-		ms, ms*2/3, 3*ms)).Close()
+		ms, ms*2/3, ms/2)).Close()
 	if err != nil {
 		return err
 	}
@@ -168,10 +171,10 @@ func again(err error) bool {
 	return pgconn.SafeToRetry(err)
 }
 
-// lost reports whether the server that the connection leads to no longer serves: it was demoted, or shuts down.
+// lost reports whether the server that the connection leads to no longer serves: it was demoted, shuts down, or does not answer.
 func lost(err error) bool {
 	c := code(err)
-	return c == codeReadOnly || len(c) == 5 && (c[:3] == "57P" || c[:2] == "08")
+	return errors.Is(err, context.DeadlineExceeded) || c == codeReadOnly || len(c) == 5 && (c[:3] == "57P" || c[:2] == "08")
 }
 
 // discard closes a connection whose state is not known, or that leads nowhere.

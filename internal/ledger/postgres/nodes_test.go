@@ -442,3 +442,41 @@ func promise(promised map[string]string, line string) {
 		promised[line] = "accepted"
 	}
 }
+
+// TestHoard: a node that died with more in its hands than one transaction takes back loses all of it, and others nothing.
+func TestHoard(t *testing.T) {
+	t.Parallel()
+	s := openStore(t, database(t), Options{})
+	const recipients = 2*takeBatch + 10
+	hoard := func(node string) {
+		a := benchAcceptance("x.example", []byte("sealed"))
+		for len(a.Deliveries) < recipients {
+			a.Deliveries = append(a.Deliveries, a.Deliveries[0])
+		}
+		a.Claim = &ledger.Claim{Node: node, Lease: time.Hour}
+		_, err := s.Accept(t.Context(), a)
+		do(t, err)
+	}
+	now := time.Now()
+	hoard("n1")
+	if n, err := s.Recover(t.Context(), now, "n1"); n != recipients || err != nil {
+		t.Errorf("recovered %d, %v", n, err)
+	}
+	hoard("dead")
+	hoard("n2")
+	for _, b := range []struct {
+		node  string
+		begin time.Duration
+	}{{"dead", 0}, {"n2", 0}, {"n2", 9 * time.Second}} {
+		_, err := s.Beat(t.Context(), now.Add(b.begin), b.node, "life", 10*time.Second)
+		do(t, err)
+	}
+	dead, n, err := s.Reap(t.Context(), now.Add(11*time.Second), "n2")
+	if n != recipients || err != nil || fmt.Sprint(dead) != "[dead]" {
+		t.Errorf("reaped %v and %d, %v", dead, n, err)
+	}
+	if n, err := s.Recover(t.Context(), now, "n2"); n != recipients || err != nil {
+		t.Errorf("the living one's: recovered %d, %v", n, err)
+	}
+	ledgertest.CheckLaws(t, s)
+}
