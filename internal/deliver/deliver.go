@@ -49,6 +49,9 @@ type Job struct {
 	EightBit   bool   // holds 8-bit content
 	Head, Body []byte // the message: our trace fields, then the rest; neither is changed nor kept after Attempt returns
 	Size       int64
+	// May is asked when the channel is open, just before the envelope leaves: reaching the hop takes its time, and meanwhile the
+	// right to send may have been lost. false: nothing is sent, and every result is Deferred. nil: it may.
+	May func() bool
 }
 
 // Outcome of one recipient.
@@ -178,6 +181,13 @@ func (c *Client) use(ctx context.Context, s *session, j *Job, need need) (receip
 		receipt.Vouched = j.Hop.Vouches
 	}
 	receipt.DSN = s.offers.dsn
+	if j.May != nil && !j.May() {
+		if !c.idle.put(j.Hop, s) {
+			s.quit()
+		}
+		fail := failure{result: Result{Outcome: Deferred, Text: "not begun", Reached: true}}
+		return receipt, fail.results(j), false
+	}
 	stop := s.watch(ctx)
 	results, stale = s.transact(j)
 	s.used++

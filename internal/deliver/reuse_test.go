@@ -280,3 +280,28 @@ func TestSmartHostForms(t *testing.T) {
 		}
 	}
 }
+
+// TestMayNot: who has lost the right to send while the hop was being reached sends nothing of the message; the connection stays of use.
+func TestMayNot(t *testing.T) {
+	p := &peer{t: t}
+	c := client(t, p.listen())
+	for i, may := range []bool{false, true, false} {
+		j := job(level.None, "b@borger.example", "c@borger.example")
+		j.May = func() bool { return may }
+		_, results := c.Attempt(t.Context(), j)
+		if len(results) != 2 {
+			t.Fatalf("%d results", len(results))
+		}
+		for _, r := range results {
+			if (r.Outcome == Delivered) != may || !may && (r.Outcome != Deferred || !r.Reached) {
+				t.Errorf("%d, may %v: got %+v", i, may, r)
+			}
+		}
+		if i == 0 {
+			nothingLeft(t, p)
+		}
+	}
+	if n := len(p.took()); n != 1 || p.connections() != 1 {
+		t.Errorf("%d messages over %d connections, want one over one", n, p.connections())
+	}
+}

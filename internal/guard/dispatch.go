@@ -339,7 +339,13 @@ func (d *dispatcher) try(c ledger.Claimed, j job) (heard contact) {
 		d.putDown(c, why)
 		return unsaid
 	}
+	var lost string
+	request.May = func() bool { lost = d.unproven(c, j); return lost == "" } // and reaching the hop
 	receipt, results := d.send(c, request)
+	if lost != "" {
+		d.putDown(c, lost)
+		return unsaid
+	}
 	d.g.record(c, d.g.conclude(context.WithoutCancel(d.attempts), c, receipt, results, started))
 	d.g.metrics.attempted(c, receipt, results)
 	for i, r := range results {
@@ -361,6 +367,13 @@ func (d *dispatcher) hindered(c ledger.Claimed, j job) string {
 		return "the guard stopped"
 	case now().After(c.Deliveries[0].Due.Add(-d.g.lease / 2)):
 		return "its turn came so late that the lease could end under way"
+	}
+	return d.unproven(c, j)
+}
+
+// unproven says why this node can no longer be sure that the work is its own; "" when it is sure.
+func (d *dispatcher) unproven(c ledger.Claimed, j job) string {
+	switch {
 	case !d.g.heart.proven():
 		return "this node could not tell whether the others still count it as alive"
 	case !d.g.heart.era().Equal(j.era) && !d.ours(c):

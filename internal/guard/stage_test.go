@@ -73,6 +73,9 @@ func (h *hop) Attempt(ctx context.Context, j deliver.Job) (deliver.Receipt, []de
 			return deliver.Receipt{}, slices.Repeat([]deliver.Result{{Outcome: deliver.Deferred, Text: "cut off before the end of data"}}, len(j.Recipients))
 		}
 	}
+	if j.May != nil && !j.May() {
+		return deliver.Receipt{}, slices.Repeat([]deliver.Result{{Outcome: deliver.Deferred, Text: "not begun"}}, len(j.Recipients))
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.tries = append(h.tries, j)

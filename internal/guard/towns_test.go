@@ -18,7 +18,7 @@ import (
 func TestTowns(t *testing.T) {
 	t.Parallel()
 	seed := randomSeed(t)
-	for i := range uint64(16+raceFactor-1) / raceFactor {
+	for i := range uint64(8+raceFactor-1) / raceFactor {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) { runTown(t, rand.New(rand.NewPCG(seed, i))) })
