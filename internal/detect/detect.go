@@ -52,7 +52,29 @@ type Text struct {
 	Content string
 	Address bool // the text is an address (addr-spec) of an address field or of the envelope
 	Machine bool // a machine wrote it (ids, trace fields, links): full of digits, so only a well marked number counts
+
+	// Numbers, when set, are those of the same message. Find adds what it believes in text that people wrote; in a Machine text a
+	// number that people wrote elsewhere counts in full.
+	Numbers *Numbers
 }
+
+// Numbers is a set of CPR numbers, for as long as one message is read. The zero value is empty.
+type Numbers struct{ set map[[10]byte]bool }
+
+// believed is the confidence from which on a number is one of the message's.
+const believed = 0.5
+
+func (n *Numbers) add(digits [10]byte) {
+	if n == nil || len(n.set) >= Most {
+		return
+	}
+	if n.set == nil {
+		n.set = make(map[[10]byte]bool)
+	}
+	n.set[digits] = true
+}
+
+func (n *Numbers) has(digits [10]byte) bool { return n != nil && n.set[digits] }
 
 // Finding is one piece of sensitive data, or one thing that could not be read.
 type Finding struct {
@@ -141,6 +163,7 @@ type reasons struct {
 	mod11, replacement, separated, labelled, against, blob, amount, phone bool
 
 	machine bool // in machine-made text
+	known   bool // it stands elsewhere in the message, too
 	mailbox bool // the whole local part of an address
 
 	lettered bool // an e-CPR: it has no check digit
@@ -179,7 +202,7 @@ func (g *gathering) weigh(w *window, limit date) (c candidate, ok bool) {
 	}
 	c = candidate{start: w.start, end: w.end, digits: w.digits}
 	c.why = reasons{mod11: w.shape != lettered && mod11(&w.digits), lettered: w.shape == lettered, replacement: replacement, separated: w.shape != plain, labelled: e.labelled, against: e.against,
-		blob: e.blob, amount: e.amount && w.shape == plain, phone: w.phone, machine: t.Machine, mailbox: t.Address && wholeLocal(s, w)}
+		blob: e.blob, amount: e.amount && w.shape == plain, phone: w.phone, machine: t.Machine, known: t.Machine && t.Numbers.has(w.digits), mailbox: t.Address && wholeLocal(s, w)}
 	c.why.when = w.shape != plain && w.shape != lettered && !e.labelled && clock(s, w, limit)
 	c.why.postcode = w.shape == dated && w.cut == bySpace && !e.labelled && postcode(s, w)
 	c.why.person = w.shape == plain && !e.labelled && !e.against && !e.blob && !c.why.amount && besidePerson(s, w)
@@ -214,6 +237,9 @@ func (r reasons) adjust(with, without float64) float64 {
 	if r.person {
 		v += (1 - v) * 0.4
 	}
+	if r.known {
+		v = max(v, 0.8)
+	}
 	if r.mailbox { // as secure gateways write it: the number itself is the recipient (DOMAIN section 6)
 		v = max(v, 0.8)
 	}
@@ -245,6 +271,7 @@ func (r reasons) String() string {
 	say(r.postcode, "perhaps a day and a postcode")
 	say(r.phone, "an international prefix before it")
 	say(r.machine, "in text made by machines")
+	say(r.known, "the same number stands elsewhere in the message")
 	say(r.mailbox, "the whole local part of an address")
 	return b.String()
 }
@@ -259,6 +286,9 @@ func (g *gathering) settle(chain []candidate) {
 		c := &chain[i]
 		if c.lost || len(g.found) >= Most {
 			continue
+		}
+		if c.confidence >= believed && !g.text.Machine {
+			g.text.Numbers.add(c.digits)
 		}
 		if c.bare {
 			g.bare = append(g.bare, len(g.found))

@@ -38,7 +38,7 @@ func Message(m *mail.Message, now time.Time, o Options) (r Report) {
 	if o.Time <= 0 {
 		o.Time = 10 * time.Second
 	}
-	c := collector{now: now}
+	c := collector{now: now, numbers: new(detect.Numbers)}
 	defer func() {
 		if p := recover(); p != nil { // the value may quote content: it goes nowhere
 			c.add(detect.Finding{Kind: detect.Uninspected, Place: detect.Place{Kind: detect.InHeader}, Confidence: 1, Why: "the reader failed"})
@@ -52,6 +52,9 @@ func Message(m *mail.Message, now time.Time, o Options) (r Report) {
 		Unread:    c.add,
 		Stop:      func() bool { return time.Since(began) > o.Time },
 	})
+	for _, t := range c.later {
+		c.find(t)
+	}
 	r.Signed, r.Encrypted = facts.Signed, facts.Encrypted
 	return r
 }
@@ -66,9 +69,24 @@ type collector struct {
 	now    time.Time
 	found  []detect.Finding
 	buried map[detect.Kind]int // findings in places that are not readable
+
+	numbers *detect.Numbers
+	later   []detect.Text // machine-made header fields: what stands in them counts by what people wrote
 }
 
+// search looks through a text; through a machine-made field of the header only once all else has been read.
 func (c *collector) search(t detect.Text) {
+	t.Numbers = c.numbers
+	if t.Machine && t.Place.Readable() {
+		if detect.HoldsCPR(t.Content) {
+			c.later = append(c.later, t)
+		}
+		return
+	}
+	c.find(t)
+}
+
+func (c *collector) find(t detect.Text) {
 	for _, f := range detect.Find(t, c.now) {
 		c.add(f)
 	}

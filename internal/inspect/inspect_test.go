@@ -48,3 +48,27 @@ func TestCorpus(t *testing.T) {
 	}
 	t.Logf("%d messages", n)
 }
+
+// A number that people wrote somewhere in a mail counts wherever else it stands, in fields that machines fill in too; without it
+// the same digits there are just digits.
+func TestMachineFieldsRepeatWhatPeopleWrote(t *testing.T) {
+	const field = "X-MS-Exchange-Foo"
+	for _, c := range []struct {
+		head, body string
+		want       bool
+	}{
+		{"X-MS-Exchange-Foo: a 0101705000 b\r\nSubject: Borger 010170-5000\r\n", "Hej", true},
+		{"Subject: Borger\r\nX-MS-Exchange-Foo: a 0101705000 b\r\n", "Vedr. 010170-5000", true},
+		{"Subject: Borger\r\nX-MS-Exchange-Foo: a 0101705000 b\r\n", "Vedr. 010171-5000", false},
+		{"Subject: Borger\r\nX-MS-Exchange-Foo: a 0101705000 b\r\nX-Spam-Report: 0101705000\r\n", "Hej", false},
+	} {
+		r := Message(mail.Parse([]byte(c.head+"\r\n"+c.body+"\r\n"), mail.Limits{}), now, Options{})
+		got := false
+		for _, f := range r.Findings {
+			got = got || f.Place.Name == field && f.Confidence >= 0.5
+		}
+		if got != c.want {
+			t.Errorf("%q %q: counted %v, want %v (%+v)", c.head, c.body, got, c.want, r.Findings)
+		}
+	}
+}
