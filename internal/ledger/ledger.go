@@ -139,7 +139,8 @@ type NewDelivery struct {
 	Rung      int
 }
 
-// NewNotice is a notice that becomes durable with the change it tells of.
+// NewNotice is a notice that becomes durable with the change it tells of. It belongs to the authority of what it tells of: an engine
+// refuses one that does not, and one that is about another authority's delivery.
 type NewNotice struct {
 	Tells    TellKind
 	About    []int        // with Accept: indexes of Acceptance.Deliveries
