@@ -37,6 +37,7 @@ func (r *reader) apart(s section, c *Config) {
 		r.sendersBound(n.get("senders"), c.Users[i], c)
 	}
 	r.keysApart(s, c)
+	others(c)
 	for i, n := range s.n.get("authorities").all() {
 		if i < len(c.Authorities) {
 			r.mailboxesApart(n, &c.Authorities[i], c)
@@ -132,6 +133,23 @@ func (r *reader) mailboxesApart(n *node, a *Authority, c *Config) {
 	for i, unit := range n.get("units").all() {
 		if i < len(a.Units) {
 			check(unit.get("mailbox"), "units.mailbox", a.Units[i].Mailbox)
+		}
+	}
+}
+
+// others tells each authority's policy which domains below its own are another's.
+func others(c *Config) {
+	for i := range c.Authorities {
+		a := &c.Authorities[i]
+		for j, other := range c.Authorities {
+			if i == j {
+				continue
+			}
+			for _, zone := range other.Domains {
+				if slices.ContainsFunc(a.Domains, func(own string) bool { return covers(own, zone) }) {
+					a.Policy.Others = append(a.Policy.Others, bothForms([]string{zone})...)
+				}
+			}
 		}
 	}
 }

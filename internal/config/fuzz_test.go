@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"postvagt/internal/level"
+	"postvagt/internal/mail"
+	"postvagt/internal/policy"
 )
 
 // FuzzParse: whatever the bytes, Parse returns a configuration or mistakes, and a configuration can be asked.
@@ -50,6 +52,16 @@ func FuzzParse(f *testing.F) {
 		}
 		for i, a := range c.Authorities {
 			for _, d := range a.Domains {
+				for j, each := range c.Authorities { // the policy and the configuration agree on who is inside
+					p, err := policy.New(each.Policy)
+					if err != nil {
+						t.Fatalf("the policy of a checked configuration: %v", err)
+					}
+					host := strings.TrimPrefix(d, ".")
+					if p.Inside(mail.Address("x@"+host)) != (c.AuthorityOf(host) == &c.Authorities[j]) {
+						t.Fatalf("%q is inside %q for the one and not for the other", host, each.Name)
+					}
+				}
 				if !strings.HasPrefix(d, ".") && c.AuthorityOf(d) != &c.Authorities[i] {
 					t.Fatalf("%q is not its own authority's", d)
 				}

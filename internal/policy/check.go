@@ -28,6 +28,9 @@ func check(o Options) error {
 	for _, d := range o.Domains {
 		bad(fmt.Sprintf("domain %q", d), checkDomain(d))
 	}
+	for _, d := range o.Others {
+		bad(fmt.Sprintf("domain %q", d), checkDomain(d))
+	}
 	for _, g := range o.Gateways {
 		bad(fmt.Sprintf("gateway %q", g), checkGateway(o, g))
 	}

@@ -165,3 +165,21 @@ func anyPattern(list []pattern, a mail.Address) bool {
 	}
 	return false
 }
+
+// closest is how close the closest of a list comes to a domain: the length of the part they share, the most for the domain itself; 0: none
+// matches.
+func closest(list []domainPattern, domain string) (n int) {
+	if domain == "" {
+		return 0
+	}
+	domain = compared(domain)
+	for _, p := range list {
+		if p.match(domain) {
+			n = max(n, len(p))
+			if p[0] != '.' {
+				n = len(domain) + 1
+			}
+		}
+	}
+	return n
+}

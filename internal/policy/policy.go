@@ -125,6 +125,7 @@ type Then struct {
 // Options make a Policy. Zero fields mean the safe defaults.
 type Options struct {
 	Domains       []string // the authority's own: recipients in them are inside; ".eksempel.example" means all below
+	Others        []string // domains below Domains that are another authority's of the installation, and so outside; the closest match decides
 	Gateways      []string // secure-gateway domains, as Domains: a CPR number may be the recipient address there (DOMAIN section 6)
 	Matrix        Matrix
 	Uninspected   Then    // its class, when not given: confidential, whatever else is said here
@@ -138,6 +139,7 @@ type Options struct {
 type Policy struct {
 	o        Options // complete: no zero field left that has a default
 	domains  []domainPattern
+	others   []domainPattern
 	gateways []domainPattern
 	rules    []rule
 	version  string
@@ -157,6 +159,7 @@ func New(o Options) (*Policy, error) {
 	o = complete(o)
 	p := &Policy{o: o, version: version(o)}
 	p.domains = readDomains(o.Domains)
+	p.others = readDomains(o.Others)
 	p.gateways = readDomains(o.Gateways)
 	for _, r := range o.Rules {
 		p.rules = append(p.rules, rule{r, readPatterns(r.When.Senders), readPatterns(r.When.Recipients)})
@@ -175,7 +178,7 @@ func complete(o Options) Options {
 	if o.Confidence == 0 {
 		o.Confidence = 0.5
 	}
-	o.Domains, o.Gateways = slices.Clone(o.Domains), slices.Clone(o.Gateways)
+	o.Domains, o.Others, o.Gateways = slices.Clone(o.Domains), slices.Clone(o.Others), slices.Clone(o.Gateways)
 	o.Rules = slices.Clone(o.Rules)
 	for i := range o.Rules {
 		w := &o.Rules[i].When
@@ -186,7 +189,12 @@ func complete(o Options) Options {
 }
 
 // Inside reports whether a is the authority's own address.
-func (p *Policy) Inside(a mail.Address) bool { return anyDomain(p.domains, a.Domain()) }
+func (p *Policy) Inside(a mail.Address) bool {
+	if len(p.others) == 0 {
+		return anyDomain(p.domains, a.Domain())
+	}
+	return closest(p.domains, a.Domain()) > closest(p.others, a.Domain())
+}
 
 // Version is a hash of everything that decides: it changes exactly when a verdict could. Letters and digits 2–7 only.
 func (p *Policy) Version() string { return p.version }

@@ -258,13 +258,16 @@ func TestVersion(t *testing.T) {
 	}
 	for name, o := range map[string]Options{
 		"order of rules": rules(b, a),
-		"a rule less":    rules(a),
-		"matrix":         with(func(o *Options) { o.Rules, o.Matrix = []Rule{a, b}, Matrix{class.Sensitive: level.Tunnel} }),
-		"confidence":     with(func(o *Options) { o.Rules, o.Confidence = []Rule{a, b}, 0.6 }),
-		"arrival":        with(func(o *Options) { o.Rules, o.RepairInbound = []Rule{a, b}, false }),
-		"gateways":       with(func(o *Options) { o.Rules, o.Gateways = []Rule{a, b}, nil }),
-		"domains":        with(func(o *Options) { o.Rules, o.Domains = []Rule{a, b}, []string{"eksempel.example"} }),
-		"unread":         with(func(o *Options) { o.Rules, o.Uninspected = []Rule{a, b}, Then{Action: Hold} }),
+		"a domain that is another's": with(func(o *Options) {
+			o.Rules, o.Others = []Rule{a, b}, []string{"skole.eksempel.example"}
+		}),
+		"a rule less": rules(a),
+		"matrix":      with(func(o *Options) { o.Rules, o.Matrix = []Rule{a, b}, Matrix{class.Sensitive: level.Tunnel} }),
+		"confidence":  with(func(o *Options) { o.Rules, o.Confidence = []Rule{a, b}, 0.6 }),
+		"arrival":     with(func(o *Options) { o.Rules, o.RepairInbound = []Rule{a, b}, false }),
+		"gateways":    with(func(o *Options) { o.Rules, o.Gateways = []Rule{a, b}, nil }),
+		"domains":     with(func(o *Options) { o.Rules, o.Domains = []Rule{a, b}, []string{"eksempel.example"} }),
+		"unread":      with(func(o *Options) { o.Rules, o.Uninspected = []Rule{a, b}, Then{Action: Hold} }),
 	} {
 		if version(o) == base {
 			t.Errorf("%s: version did not change", name)
@@ -476,5 +479,24 @@ func BenchmarkDecide(b *testing.B) {
 	f := out(inText, inAttachment)
 	for b.Loop() {
 		p.Decide(f, outside)
+	}
+}
+
+// TestInsideOthers: what belongs to another authority below one's own domain is outside; the closest match decides.
+func TestInsideOthers(t *testing.T) {
+	p, err := New(Options{Domains: []string{"eksempel.example", ".eksempel.example", "a.skole.eksempel.example"}, Others: []string{".skole.eksempel.example", "bad.eksempel.example"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for a, want := range map[mail.Address]bool{
+		"x@eksempel.example": true, "x@vej.eksempel.example": true, "x@skole.eksempel.example": true, "x@b.SKOLE.eksempel.example": false, "x@a.skole.eksempel.example": true,
+		"x@c.a.skole.eksempel.example": false, "x@Bad.eksempel.example": false, "x@ude.bad.eksempel.example": true, "x@borger.example": false, "": false,
+	} {
+		if got := p.Inside(a); got != want {
+			t.Errorf("%s: inside is %v", a, got)
+		}
+	}
+	if _, err := New(Options{Domains: []string{".eksempel.example"}, Others: []string{"a b"}}); err == nil {
+		t.Error("a domain that is none was taken")
 	}
 }

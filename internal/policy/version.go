@@ -30,7 +30,11 @@ func version(o Options) string {
 	for _, c := range class.All {
 		matrix += fmt.Sprint(c, "=", o.Matrix[c], ";")
 	}
-	b, err := json.Marshal([]any{builtInVersion, matrix, o.Domains, o.Gateways, o.Uninspected, o.RepairInbound, o.Confidence, rules})
+	all := []any{builtInVersion, matrix, o.Domains, o.Gateways, o.Uninspected, o.RepairInbound, o.Confidence, rules}
+	if len(o.Others) > 0 {
+		all = append(all, canonical(o.Others))
+	}
+	b, err := json.Marshal(all)
 	if err != nil {
 		panic(fmt.Sprintf("policy: checked options cannot be written: %v", err)) // no value in them is without a JSON form
 	}
