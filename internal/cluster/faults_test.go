@@ -52,10 +52,10 @@ type kind struct {
 const dead = 12 * time.Second
 
 var kinds = []kind{
-	{name: "killed", often: 32, least: 0, most: 1500 * time.Millisecond, ofNode: killed},
+	{name: "killed", often: 26, least: 0, most: 1500 * time.Millisecond, ofNode: killed},
 	{name: "stopped past its beat", often: 5, least: dead + time.Second, most: dead + 3*time.Second, ofNode: stopped},
 	{name: "stopped for a moment", often: 5, least: 100 * time.Millisecond, most: 3 * time.Second, ofNode: stopped},
-	{name: "cut from the database", often: 14, least: 100 * time.Millisecond, most: 3 * time.Second, ofNode: cut},
+	{name: "cut from the database", often: 18, least: 100 * time.Millisecond, most: 3 * time.Second, ofNode: cut},
 	{name: "hears nothing from the database", often: 10, least: 100 * time.Millisecond, most: 3 * time.Second, ofNode: silent},
 	{name: "hears nothing past its beat", often: 4, least: dead + time.Second, most: dead + 3*time.Second, ofNode: silent},
 	{name: "far from the database", often: 6, least: 500 * time.Millisecond, most: 3 * time.Second, ofNode: far},
@@ -63,6 +63,7 @@ var kinds = []kind{
 	{name: "primary killed and back", often: 4, most: time.Second, ofTheDatabase: crashed},
 	{name: "primary restarted", often: 4, most: time.Second, ofTheDatabase: restarted},
 	{name: "standby away", often: 2, least: time.Second, most: 4 * time.Second, ofTheDatabase: standbyAway},
+	{name: "standby away for long, then primary lost, standby promoted", often: 2, least: 11 * time.Second, most: 13 * time.Second, ofTheDatabase: unconfirmed},
 	{name: "database hangs", often: 3, least: time.Second, most: 4 * time.Second, ofTheDatabase: hangs},
 	{name: "database read-only", often: 3, least: 200 * time.Millisecond, most: 2 * time.Second, ofTheDatabase: readOnly},
 }
@@ -80,10 +81,16 @@ func plan(r *rand.Rand, n int) (faults []fault) {
 		if i < len(kinds) && n > len(kinds) {
 			k = kinds[i]
 		}
-		faults = append(faults, fault{kind: k, node: r.IntN(nodes), before: time.Duration(r.Int64N(int64(1200 * time.Millisecond))),
+		faults = append(faults, fault{kind: k, before: time.Duration(r.Int64N(int64(800 * time.Millisecond))),
 			length: (k.least + time.Duration(r.Int64N(int64(k.most-k.least)))).Round(time.Millisecond)})
 	}
 	r.Shuffle(n, func(i, j int) { faults[i], faults[j] = faults[j], faults[i] })
+	next := r.IntN(nodes)
+	for i, f := range faults { // in turn, so that none has all the long ones to itself
+		if f.ofNode != nil {
+			faults[i].node, next = next, (next+1)%nodes
+		}
+	}
 	return faults
 }
 
@@ -152,6 +159,15 @@ func standbyAway(d *database, length time.Duration) error {
 	err := d.standby.Kill()
 	time.Sleep(length)
 	return errors.Join(err, d.standby.Run(), d.primary.WaitSynchronous())
+}
+
+// unconfirmed lets the primary commit what no standby confirms, for longer than anybody waits, and then loses it all.
+func unconfirmed(d *database, length time.Duration) error {
+	err := d.standby.Kill()
+	time.Sleep(length)
+	err = errors.Join(err, d.primary.Kill(), d.standby.Run())
+	d.primary, d.standby = d.standby, d.primary
+	return errors.Join(err, d.primary.Promote(), d.standby.Rejoin(d.primary))
 }
 
 func hangs(d *database, length time.Duration) error {
