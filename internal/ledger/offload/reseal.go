@@ -1,6 +1,7 @@
 package offload
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -41,7 +42,7 @@ func (s *Store) reseal(ctx context.Context, walk func(context.Context, opener) (
 		}
 		if !seen[string(sealed)] {
 			seen[string(sealed)] = true
-			waiting = append(waiting, resealing{ledger.MessageID(id), sealed})
+			waiting = append(waiting, resealing{ledger.MessageID(id), bytes.Clone(sealed)})
 		}
 		return nil, nil
 	})
@@ -152,5 +153,5 @@ func (s *Store) holds(ctx context.Context, w resealing) bool {
 	if err != nil {
 		return !errors.Is(err, ledger.ErrNotFound)
 	}
-	return string(held) == string(w.held)
+	return bytes.Equal(held, w.held)
 }

@@ -1,12 +1,14 @@
 package offload
 
 import (
+	"context"
 	"encoding/base32"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -200,16 +202,21 @@ func TestRun(t *testing.T) {
 		s.end(t, id)
 		open := s.accept(t)
 		log := &strings.Builder{}
-		ctx, stop := contextOf(t)
+		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
-		s.objects.Fault = always(errFault, "list")
+		var well atomic.Bool
+		s.objects.Fault = func(point, _ string) error {
+			if point == "list" && !well.Load() {
+				return errFault
+			}
+			return nil
+		}
 		go func() {
 			defer close(done)
 			s.Run(ctx, "n1", slog.New(slog.NewTextHandler(log, nil)))
 		}()
 		time.Sleep(30 * time.Minute)
-		synctest.Wait()
-		s.objects.Fault = nil
+		well.Store(true)
 		time.Sleep(time.Hour)
 		stop()
 		<-done

@@ -2,7 +2,6 @@ package offload
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -35,7 +34,15 @@ func (s *stage) clock() time.Time {
 
 func (s *stage) pass(d time.Duration) { s.later.Add(int64(d)) }
 
-func newStage(t *testing.T) *stage {
+func newStage(t testing.TB) *stage {
+	t.Helper()
+	s := closedStage(t)
+	s.open(t, nil, Options{Bucket: s.objects, Write: true})
+	return s
+}
+
+// closedStage is one whose ledger is not open yet.
+func closedStage(t testing.TB) *stage {
 	t.Helper()
 	dir := t.TempDir()
 	keys, err := spool.Create(filepath.Join(dir, "keys"))
@@ -44,12 +51,11 @@ func newStage(t *testing.T) *stage {
 	}
 	s := &stage{objects: &buckettest.Memory{}, keys: keys, path: filepath.Join(dir, "ledger.db")}
 	s.objects.Now = s.clock
-	s.open(t, nil, Options{Bucket: s.objects, Write: true})
 	return s
 }
 
 // open opens the ledger, again with other options where it was open already.
-func (s *stage) open(t *testing.T, fault func(string) error, o Options) {
+func (s *stage) open(t testing.TB, fault func(string) error, o Options) {
 	t.Helper()
 	if s.Store != nil {
 		s.Store.Close() // may fail by the last test's fault
@@ -64,12 +70,12 @@ func (s *stage) open(t *testing.T, fault func(string) error, o Options) {
 }
 
 // mail is an acceptance with two bodies, sealed, one for each of two recipients.
-func (s *stage) mail(t *testing.T) ledger.Acceptance {
+func (s *stage) mail(t testing.TB) ledger.Acceptance {
 	t.Helper()
 	return s.mailWith(t, ledger.NewMessageID())
 }
 
-func (s *stage) mailWith(t *testing.T, id ledger.MessageID) ledger.Acceptance {
+func (s *stage) mailWith(t testing.TB, id ledger.MessageID) ledger.Acceptance {
 	t.Helper()
 	a := ledger.Acceptance{Message: ledger.Message{ID: id, Authority: "Eksempel Kommune", Kind: ledger.Mail, Direction: policy.Outbound,
 		Sender: ledger.Address{Shown: "anna@eksempel.example"}, Size: 8, AcceptedAt: s.clock()}}
@@ -88,7 +94,7 @@ func (s *stage) mailWith(t *testing.T, id ledger.MessageID) ledger.Acceptance {
 
 func plain(id ledger.MessageID, body int) []byte { return fmt.Appendf(nil, "body %d of %s", body, id) }
 
-func (s *stage) accept(t *testing.T) ledger.MessageID {
+func (s *stage) accept(t testing.TB) ledger.MessageID {
 	t.Helper()
 	a := s.mail(t)
 	if _, err := s.Accept(t.Context(), a); err != nil {
@@ -98,7 +104,7 @@ func (s *stage) accept(t *testing.T) ledger.MessageID {
 }
 
 // end delivers all of a message.
-func (s *stage) end(t *testing.T, id ledger.MessageID) {
+func (s *stage) end(t testing.TB, id ledger.MessageID) {
 	t.Helper()
 	story, err := s.Story(t.Context(), id)
 	if err != nil {
@@ -113,7 +119,7 @@ func (s *stage) end(t *testing.T, id ledger.MessageID) {
 }
 
 // readable checks that both bodies are what was accepted.
-func (s *stage) readable(t *testing.T, id ledger.MessageID) {
+func (s *stage) readable(t testing.TB, id ledger.MessageID) {
 	t.Helper()
 	for i := range 2 {
 		sealed, err := s.Body(t.Context(), id, i)
@@ -126,7 +132,7 @@ func (s *stage) readable(t *testing.T, id ledger.MessageID) {
 	}
 }
 
-func (s *stage) scrub(t *testing.T) Scrubbed {
+func (s *stage) scrub(t testing.TB) Scrubbed {
 	t.Helper()
 	done, err := s.Scrub(t.Context(), "n1")
 	if err != nil {
@@ -137,7 +143,7 @@ func (s *stage) scrub(t *testing.T) Scrubbed {
 
 // settle lets the grace time pass, scrubs, and demands that the store then holds the bodies of open messages and no more, and
 // that the laws hold.
-func (s *stage) settle(t *testing.T) {
+func (s *stage) settle(t testing.TB) {
 	t.Helper()
 	s.pass(61 * time.Minute)
 	s.scrub(t)
@@ -171,7 +177,7 @@ func (s *stage) settle(t *testing.T) {
 	s.lawful(t)
 }
 
-func (s *stage) lawful(t *testing.T) {
+func (s *stage) lawful(t testing.TB) {
 	t.Helper()
 	v, err := s.Verify(t.Context(), s.keys.Open)
 	if err != nil || v.Unaccounted != 0 || v.Chain != "ok" || v.Bodies != "ok" || len(v.Problems) > 0 {
@@ -217,7 +223,7 @@ func always(err error, points ...string) func(string, string) error {
 }
 
 // notice is a notice about a delivery of a message.
-func (s *stage) notice(t *testing.T, tells ledger.TellKind) ledger.NewNotice {
+func (s *stage) notice(t testing.TB, tells ledger.TellKind) ledger.NewNotice {
 	t.Helper()
 	id := ledger.NewMessageID()
 	sealed, err := s.keys.Seal(string(id), []byte("notice"))
@@ -229,13 +235,9 @@ func (s *stage) notice(t *testing.T, tells ledger.TellKind) ledger.NewNotice {
 }
 
 // hasProblem demands one problem that holds the words.
-func hasProblem(t *testing.T, v ledger.Verification, words string) {
+func hasProblem(t testing.TB, v ledger.Verification, words string) {
 	t.Helper()
 	if v.Bodies != "unreadable" || len(v.Problems) != 1 || !strings.Contains(v.Problems[0], words) {
 		t.Errorf("got %+v, want one problem with %q", v, words)
 	}
-}
-
-func contextOf(t *testing.T) (context.Context, context.CancelFunc) {
-	return context.WithCancel(t.Context())
 }

@@ -1,6 +1,7 @@
 package offload
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -64,7 +65,7 @@ func (s *Store) verify(ctx context.Context, engine func(context.Context, opener)
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		waiting = append(waiting, resealing{ledger.MessageID(id), sealed})
+		waiting = append(waiting, resealing{ledger.MessageID(id), bytes.Clone(sealed)})
 		return nil, nil
 	})
 	if err != nil || len(waiting) == 0 {
