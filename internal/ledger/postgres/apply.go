@@ -352,7 +352,7 @@ func (t *tx) move(c ledger.Change, d *deliveryRow) error {
 	return nil
 }
 
-// finish moves a delivery to where the final ones stand. The schema lets it go from the one only once it is in the other.
+// finish moves a delivery to where the final ones stand: the trigger there takes it out of the open ones.
 func (t *tx) finish(d *deliveryRow, verdict any, by string) {
 	t.exec(`INSERT INTO delivery_final (no, message, n, authority, notice, recipient, recipient_sealed, recipient_key, notify, orcpt, inside,
 		state, verdict, body, lane, owner, attempts, possibly, told, rung, ended_at, ended_by)
@@ -360,7 +360,6 @@ func (t *tx) finish(d *deliveryRow, verdict any, by string) {
 		$2::text, coalesce($3::text, d.verdict), $4::smallint, $5::text, $6::text, d.attempts, $7::boolean, $8::text, d.rung, $9::timestamptz, $10::text
 		FROM delivery AS d WHERE d.no = $1`,
 		int64(d.ID), string(d.State), verdict, d.Body, d.Lane, d.Owner, d.Possibly, d.told, moment(d.EndedAt), by)
-	t.exec("DELETE FROM delivery WHERE no = $1", int64(d.ID))
 }
 
 // recordChange writes the change's event.

@@ -3,6 +3,7 @@ package postgres
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -116,13 +117,16 @@ func watch(t time.Time) any {
 	return moment(t)
 }
 
-// messages asks for messages by their ids; they are there after the next flush.
+// messages asks for messages by their ids; they are there after the next flush. The range spares looking in every month.
 func (t *tx) messages(ids []string, found map[ledger.MessageID]messageRow) {
+	if len(ids) == 0 {
+		return
+	}
 	t.ask(func(r row) error {
 		m, err := messageOf(r)
 		found[m.ID] = m
 		return err
-	}, "SELECT "+messageColumns+" FROM "+messageTables+" WHERE m.id = ANY($1)", ids)
+	}, "SELECT "+messageColumns+" FROM "+messageTables+" WHERE m.id = ANY($1) AND m.id >= $2 AND m.id <= $3", ids, slices.Min(ids), slices.Max(ids))
 }
 
 // message returns a message; ErrNotFound.
