@@ -98,7 +98,8 @@ type applying struct {
 // final need no lock. Where a message may lose its last open delivery, its bodies are locked too: of two transactions that end the last two
 // deliveries at once, the second must see what the first did.
 func (a *applying) load(changes []ledger.Change) error {
-	var all, ending []int64
+	var all []int64
+	ending := make(map[ledger.DeliveryID]bool)
 	for _, c := range changes {
 		all = append(all, int64(c.Delivery))
 		for _, n := range c.Notices {
@@ -107,19 +108,22 @@ func (a *applying) load(changes []ledger.Change) error {
 			}
 		}
 		if c.To.Final() {
-			ending = append(ending, int64(c.Delivery))
+			ending[c.Delivery] = true
 		}
 	}
-	var rows []deliveryRow
-	a.ask(gather(&rows), "SELECT "+openColumns+" FROM delivery AS d WHERE d.no = ANY($1) ORDER BY d.no FOR UPDATE", all)
-	if len(ending) > 0 {
-		a.ask(nil, lockBodies, ending)
-	}
-	if err := a.flush(); err != nil {
+	rows, err := a.deliveries("SELECT "+openColumns+" FROM delivery AS d WHERE d.no = ANY($1) ORDER BY d.no FOR UPDATE", all)
+	if err != nil {
 		return err
 	}
-	for i := range rows {
-		a.rows[rows[i].ID] = &rows[i]
+	var shared []int64
+	for i, d := range rows {
+		a.rows[d.ID] = &rows[i]
+		if d.many && ending[d.ID] {
+			shared = append(shared, int64(d.ID))
+		}
+	}
+	if shared != nil {
+		a.ask(nil, lockBodies, shared)
 	}
 	var missing []int64
 	for _, no := range all {
@@ -130,8 +134,7 @@ func (a *applying) load(changes []ledger.Change) error {
 	if missing == nil {
 		return nil
 	}
-	rows = nil
-	err := a.query(gather(&rows), "SELECT "+finalColumns+" FROM delivery_final AS d WHERE d.no = ANY($1)", missing)
+	rows, err = a.deliveries("SELECT "+finalColumns+" FROM delivery_final AS d WHERE d.no = ANY($1)", missing)
 	for i := range rows {
 		a.rows[rows[i].ID] = &rows[i]
 	}
