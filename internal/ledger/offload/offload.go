@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -47,6 +48,7 @@ type Store struct {
 	now          func() time.Time
 	figures      figures
 	claimed      atomic.Bool // the bucket is known to be this ledger's
+	unsure       sync.Map    // message id → []reference: committed, but its objects may be gone
 }
 
 var (
@@ -107,7 +109,7 @@ func (s *Store) Accept(ctx context.Context, a ledger.Acceptance) ([]ledger.Claim
 		return s.Store.Accept(ctx, a)
 	}
 	begun := s.now()
-	refs, err := s.put(ctx, a.Message.ID, a.Bodies)
+	refs, err := s.stored(ctx, a)
 	if err != nil {
 		return nil, fmt.Errorf("accept %s: store the bodies: %w", a.Message.ID, err)
 	}
@@ -122,9 +124,24 @@ func (s *Store) Accept(ctx context.Context, a ledger.Acceptance) ([]ledger.Claim
 	work, err := s.Store.Accept(ctx, a)
 	if err == nil && s.now().Sub(begun) > s.o.Grace/2 {
 		// This process, or its machine, stood still in the middle of the commit. The objects may have been taken for orphans.
-		err = s.putBack(ctx, refs, bodies)
+		if err = s.putBack(ctx, refs, bodies); err != nil {
+			s.unsure.Store(a.Message.ID, refs)
+			return nil, err
+		}
+	}
+	if err == nil {
+		s.unsure.Delete(a.Message.ID)
 	}
 	return work, err
+}
+
+// stored puts the acceptance's bodies into the bucket: under the names that the ledger has already, where it is one that was committed
+// and whose objects may be gone, for a repeated acceptance changes nothing in the ledger.
+func (s *Store) stored(ctx context.Context, a ledger.Acceptance) ([]reference, error) {
+	if refs, ok := s.unsure.Load(a.Message.ID); ok {
+		return refs.([]reference), s.putBack(ctx, refs.([]reference), a.Bodies)
+	}
+	return s.put(ctx, a.Message.ID, a.Bodies)
 }
 
 // writes reports whether the acceptance's bodies go into the bucket.

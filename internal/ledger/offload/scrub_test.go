@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -156,8 +157,10 @@ func TestSlow(t *testing.T) {
 	}
 	s.objects.Fault = nil
 	a = s.mail(t)
+	var stood atomic.Bool
 	stand := func(point string) error { // the machine stands still in the commit, and another node scrubs meanwhile
-		if point == "commit-before" && len(s.objects.Names()) > 1 {
+		if point == "commit-before" && !stood.Load() && slices.ContainsFunc(s.objects.Names(), func(n string) bool { return strings.HasPrefix(n, string(a.Message.ID)) }) {
+			stood.Store(true)
 			s.pass(2 * time.Hour)
 			for _, name := range s.objects.Names() {
 				if strings.HasPrefix(name, string(a.Message.ID)) {
@@ -168,10 +171,24 @@ func TestSlow(t *testing.T) {
 		return nil
 	}
 	s.open(t, stand, Options{Bucket: s.objects, Write: true})
-	if _, err := s.Accept(t.Context(), a); err != nil {
+	var puts atomic.Int64
+	s.objects.Fault = func(point, name string) error {
+		if point == "put" && strings.HasPrefix(name, string(a.Message.ID)) {
+			if puts.Add(1) == 3 { // the first one that is put back
+				return errFault
+			}
+		}
+		return nil
+	}
+	if _, err := s.Accept(t.Context(), a); !errors.Is(err, errFault) {
+		t.Fatalf("accepted with %v, though a body was gone", err)
+	}
+	if _, err := s.Accept(t.Context(), a); err != nil { // as the guard asks again
 		t.Fatal(err)
 	}
+	s.objects.Fault = nil
 	s.readable(t, a.Message.ID)
+	s.settle(t)
 }
 
 // TestResealSlow: a walk that takes longer than the new objects are safe changes nothing.
