@@ -144,6 +144,9 @@ func open(c *config.Config, say io.Writer) (*installation, error) {
 	if err = i.turn(ctx, files); err == nil {
 		i.keys, err = openRing(ctx, c, i.store, files, say)
 	}
+	if err == nil {
+		err = i.sayStrangers(ctx, say)
+	}
 	if err != nil {
 		i.Close()
 		return nil, err

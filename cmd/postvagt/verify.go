@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 
 	"postvagt/internal/ledger"
 )
@@ -53,22 +54,27 @@ func (i *installation) verify(ctx context.Context) (v verified, err error) {
 		v.Verification, err = i.store.Verify(ctx, i.opener(i.authority))
 		return v, err
 	}
-	if len(i.cfg.Authorities) == 1 {
+	gone, err := i.strangers(ctx)
+	if err != nil {
+		return v, err
+	}
+	if len(i.cfg.Authorities) == 1 && len(gone) == 0 {
 		v.Verification, err = i.store.Verify(ctx, i.opener(i.cfg.Authorities[0].Name))
 		return v, err
 	}
 	if v.Verification, err = i.store.Verify(ctx, nil); err != nil {
 		return v, err
 	}
+	for _, name := range slices.Sorted(maps.Keys(gone)) {
+		v.Problems = append(v.Problems, fmt.Sprintf("%d open deliveries belong to %s, which the configuration does not name: put it back until its mail has ended.", gone[name], name))
+	}
 	v.Authorities = map[string]ledger.Verification{}
-	strangers := v.Sums
 	for _, a := range i.cfg.Authorities {
 		one, err := ledger.Scoped(i.store, a.Name).Verify(ctx, i.opener(a.Name))
 		if err != nil {
 			return v, err
 		}
 		v.Authorities[a.Name] = one
-		strangers.Accepted, strangers.Open = strangers.Accepted-one.Accepted, strangers.Open-one.Open
 		if one.Bodies != "ok" {
 			v.Bodies = one.Bodies
 			v.Problems = append(v.Problems, fmt.Sprintf("Bodies of %s cannot be read.", a.Name))
@@ -79,10 +85,56 @@ func (i *installation) verify(ctx context.Context) (v verified, err error) {
 			}
 		}
 	}
-	if strangers.Open > 0 {
-		v.Problems = append(v.Problems, fmt.Sprintf("%d open deliveries belong to an authority that the configuration does not name: put it back until its mail has ended.", strangers.Open))
-	}
 	return v, nil
+}
+
+// namesFact is the ledger's note of all authorities that were ever served with it, apart by control characters, which no name holds.
+const namesFact, namesApart = "authorities", "\x1f"
+
+// strangers are the authorities that the ledger holds open mail of and the configuration does not name, with how much of it.
+func (i *installation) strangers(ctx context.Context) (map[string]int64, error) {
+	noted, err := i.store.Get(ctx, namesFact)
+	if err != nil {
+		return nil, err
+	}
+	open := map[string]int64{}
+	for name := range strings.SplitSeq(noted, namesApart) {
+		if i.cfg.AuthorityNamed(name) != nil {
+			continue
+		}
+		sums, err := ledger.Scoped(i.store, name).Sums(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if sums.Open > 0 {
+			open[name] = sums.Open
+		}
+	}
+	return open, nil
+}
+
+// sayStrangers notes at the start whom the ledger serves, and says that mail waits whose authority has left the configuration.
+func (i *installation) sayStrangers(ctx context.Context, say io.Writer) error {
+	noted, err := i.store.Get(ctx, namesFact)
+	if err != nil {
+		return err
+	}
+	names := strings.Split(noted, namesApart)
+	for _, a := range i.cfg.Authorities {
+		names = append(names, a.Name)
+	}
+	slices.Sort(names)
+	names = slices.DeleteFunc(slices.Compact(names), func(n string) bool { return n == "" })
+	if now := strings.Join(names, namesApart); now != noted {
+		if err := i.store.Put(ctx, namesFact, now); err != nil {
+			return err
+		}
+	}
+	open, err := i.strangers(ctx)
+	for _, name := range slices.Sorted(maps.Keys(open)) {
+		fmt.Fprintf(say, "postvagt: %d OPEN DELIVERIES BELONG TO %s, WHICH THE CONFIGURATION DOES NOT NAME: they wait as they are. Put it back until its mail has ended.\n", open[name], name)
+	}
+	return err
 }
 
 // opener opens an authority's bodies with its keys; with lost ones it opens none and says so.

@@ -390,6 +390,33 @@ func TestLostKeyFile(t *testing.T) {
 	}
 }
 
+// TestStrangerSaid: mail of an authority that has left the configuration is said at the start and by verify.
+func TestStrangerSaid(t *testing.T) {
+	h := newHouse(t)
+	head, rest, _ := strings.Cut(threeAuthorities, "  - name: Region Prøve")
+	_, rest, _ = strings.Cut(rest, "listen:")
+	less := strings.Replace(head+"listen:"+rest, ", Region Prøve", "", 1)
+	if err := os.WriteFile(h.config, []byte(less), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Load(h.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said bytes.Buffer
+	i, err := open(c, &said)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i.Close()
+	if !strings.Contains(said.String(), "8 OPEN DELIVERIES BELONG TO Region Prøve, WHICH THE CONFIGURATION DOES NOT NAME") {
+		t.Errorf("the start says %q", said.String())
+	}
+	if got := h.said("verify", "--config", h.config); !strings.HasPrefix(got, "1\n") || !strings.Contains(got, "8 open deliveries belong to Region Prøve, which the configuration does not name") {
+		t.Errorf("verify: %s", got)
+	}
+}
+
 // TestKeysMoveOut: an authority that gets a key file of its own takes its waiting mail with it, and nobody else's.
 func TestKeysMoveOut(t *testing.T) {
 	h := newHouse(t)
