@@ -113,12 +113,15 @@ func (s *Store) dial(ctx context.Context, network, address string) (net.Conn, er
 // greet sets up a fresh connection: no step may hang, and a commit is durable when it returns, on the standby too where there
 // is one. It is the session that is set, not the connection's start, for poolers refuse unknown parameters there.
 func (s *Store) greet(ctx context.Context, c *pgconn.PgConn) error {
+	if s.o.Connected != nil {
+		s.o.Connected()
+	}
 	ms := s.o.Timeout.Milliseconds()
 	// A node that loses its power in the middle of a transaction holds locks until the server lets go.
 	err := c.Exec(ctx, fmt.Sprintf(`SET statement_timeout = %d; SET lock_timeout = %d; SET idle_in_transaction_session_timeout = %d;
 		SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;
 		SET timezone = 'UTC'; SET default_transaction_isolation = 'read committed';
-		SET plan_cache_mode = 'force_generic_plan'; -- all but Find's questions have one good plan, and planning partitions anew costs more than asking
+		SET plan_cache_mode = 'force_generic_plan'; -- but for planAnew: most have one good plan, and planning costs more than they do
 		SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', 'local')`,
 		ms, ms*2/3, ms/2)).Close()
 	if err != nil {

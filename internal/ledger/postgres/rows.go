@@ -117,11 +117,16 @@ func watch(t time.Time) any {
 	return moment(t)
 }
 
-// messages asks for messages by their ids; they are there after the next flush. The range spares looking in every month.
+// planAnew has the questions that follow in this transaction planned for what they ask about: a plan for anything would lock the
+// partitions of all months, this one takes a moment longer and locks only those that it needs.
+func (t *tx) planAnew() { t.ask(nil, "SET LOCAL plan_cache_mode = force_custom_plan") }
+
+// messages asks for messages by their ids; they are there after the next flush. The range tells the planner their months.
 func (t *tx) messages(ids []string, found map[ledger.MessageID]messageRow) {
 	if len(ids) == 0 {
 		return
 	}
+	t.planAnew()
 	t.ask(func(r row) error {
 		m, err := messageOf(r)
 		found[m.ID] = m
