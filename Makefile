@@ -31,6 +31,7 @@ fuzz:
 
 bench: build tools
 	bench/run
+	bench/scale
 
 tools:
 	scripts/install-test-tools
