@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"postvagt/internal/class"
@@ -70,35 +71,84 @@ type prunable struct {
 	behind   bool        // a notice that tells of something whose details are there
 	linked   bool        // a notice that tells of something whose rows are there
 	fresh    bool        // it has events that are in no chain yet
+	subjects []string    // what a notice tells of
 }
 
-// prunableQuery reads prunables; more of FROM and the conditions on m follow. The class is read without unpacking the rest of a verdict.
-const prunableQuery = `SELECT m.id, m.accepted_at, m.erased_at IS NOT NULL,
-	EXISTS (SELECT FROM delivery AS d WHERE d.message = m.id),
-	(SELECT max(d.ended_at) FROM delivery_final AS d WHERE d.message = m.id),
-	(SELECT max(CASE d.verdict::json ->> 'class' WHEN 'ordinary' THEN 0 WHEN 'confidential' THEN 1 ELSE 2 END) FROM delivery_final AS d WHERE d.message = m.id),
-	EXISTS (SELECT FROM link AS l JOIN delivery AS n ON n.message = l.notice WHERE l.subject = m.id),
-	(SELECT max(CASE d.verdict::json ->> 'class' WHEN 'ordinary' THEN 0 WHEN 'confidential' THEN 1 ELSE 2 END)
-		FROM link AS l JOIN delivery_final AS d ON d.message = l.subject WHERE l.notice = m.id),
-	EXISTS (SELECT FROM link AS l JOIN delivery AS d ON d.message = l.subject WHERE l.notice = m.id),
-	EXISTS (SELECT FROM link AS l JOIN message AS x ON x.id = l.subject WHERE l.notice = m.id AND x.erased_at IS NULL),
-	EXISTS (SELECT FROM link AS l WHERE l.notice = m.id),
-	EXISTS (SELECT FROM event_fresh AS e WHERE e.message = m.id)
-	FROM message AS m `
-
-func prunableOf(r row) prunable {
-	return prunable{
-		id: r.str(0), accepted: r.time(1), erased: r.bool(2), open: r.bool(3), final: r.time(4), own: class.Class(r.int32(5)),
-		told: r.bool(6), class: class.Class(max(r.int32(5), r.int32(7))), unsure: r.bool(8), behind: r.bool(9), linked: r.bool(10), fresh: r.bool(11),
+// prunables finds what decides about messages; those that are not there are not found. Each table is asked once for all of them, within the range
+// of their ids, so that months beside it are not looked at.
+func (t *tx) prunables(ids []string) (map[string]prunable, error) {
+	found := make(map[string]prunable, len(ids))
+	if len(ids) == 0 {
+		return found, nil
 	}
+	in := inRange(ids)
+	change := func(f func(*prunable, row)) func(row) error {
+		return func(r row) error {
+			m, ok := found[r.str(0)]
+			if ok {
+				f(&m, r)
+				found[m.id] = m
+			}
+			return nil
+		}
+	}
+	t.ask(func(r row) error {
+		found[r.str(0)] = prunable{id: r.str(0), accepted: r.time(1), erased: r.bool(2)}
+		return nil
+	}, "SELECT id, accepted_at, erased_at IS NOT NULL FROM message WHERE id = ANY($1) AND id BETWEEN $2 AND $3", in...)
+	t.ask(change(func(m *prunable, _ row) { m.open = true }), "SELECT message FROM delivery WHERE message = ANY($1) AND message BETWEEN $2 AND $3", in...)
+	t.ask(change(func(m *prunable, r row) { m.final, m.own = r.time(1), class.Class(r.int(2)) }),
+		`SELECT message, max(ended_at), max(CASE verdict::json ->> 'class' WHEN 'ordinary' THEN 0 WHEN 'confidential' THEN 1 ELSE 2 END)
+		FROM delivery_final WHERE message = ANY($1) AND message BETWEEN $2 AND $3 GROUP BY message`, in...)
+	t.ask(change(func(m *prunable, _ row) { m.told = true }), "SELECT l.subject FROM link AS l JOIN delivery AS n ON n.message = l.notice WHERE l.subject = ANY($1)", ids)
+	var links []linked
+	t.ask(func(r row) error { links = append(links, linked{r.str(0), r.str(1)}); return nil },
+		"SELECT DISTINCT notice, subject FROM link WHERE notice = ANY($1) AND notice BETWEEN $2 AND $3", in...)
+	t.ask(change(func(m *prunable, _ row) { m.fresh = true }), "SELECT message FROM event_fresh WHERE message = ANY($1)", ids)
+	if err := t.flush(); err != nil {
+		return nil, err
+	}
+	return found, t.follow(links, found)
 }
 
-// int32 is int, with 0 for NULL.
-func (r row) int32(i int) int64 {
-	if r.null(i) {
-		return 0
+// linked is a notice and what it tells of.
+type linked struct{ notice, subject string }
+
+// inRange is ids as three parameters: all, the first and the last.
+func inRange(ids []string) []any { return []any{ids, slices.Min(ids), slices.Max(ids)} }
+
+// follow fills in what notices have from what they tell of.
+func (t *tx) follow(links []linked, found map[string]prunable) error {
+	for id, m := range found {
+		m.class = m.own
+		found[id] = m
 	}
-	return r.int(i)
+	if len(links) == 0 {
+		return nil
+	}
+	subjects := make([]string, len(links))
+	for i, l := range links {
+		subjects[i] = l.subject
+	}
+	in := inRange(subjects)
+	there, erased, open, classes := map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]class.Class{}
+	t.ask(func(r row) error { there[r.str(0)], erased[r.str(0)] = true, r.bool(1); return nil },
+		"SELECT id, erased_at IS NOT NULL FROM message WHERE id = ANY($1) AND id BETWEEN $2 AND $3", in...)
+	t.ask(func(r row) error { open[r.str(0)] = true; return nil }, "SELECT message FROM delivery WHERE message = ANY($1) AND message BETWEEN $2 AND $3", in...)
+	t.ask(func(r row) error { classes[r.str(0)] = max(classes[r.str(0)], class.Class(r.int(1))); return nil },
+		`SELECT message, CASE verdict::json ->> 'class' WHEN 'ordinary' THEN 0 WHEN 'confidential' THEN 1 ELSE 2 END
+		FROM delivery_final WHERE message = ANY($1) AND message BETWEEN $2 AND $3`, in...)
+	if err := t.flush(); err != nil {
+		return err
+	}
+	for _, l := range links {
+		m := found[l.notice]
+		m.subjects, m.linked = append(m.subjects, l.subject), true
+		m.unsure, m.behind = m.unsure || open[l.subject], m.behind || there[l.subject] && !erased[l.subject]
+		m.class = max(m.class, classes[l.subject])
+		found[l.notice] = m
+	}
+	return nil
 }
 
 // ready reports whether m may go through the stage now.
@@ -153,18 +203,23 @@ type victims map[class.Class][]prunable
 // fromWaiting takes from those that were passed before they were ready.
 func (p *pruning) fromWaiting(stage ledger.Stage, left *int) (victims, error) {
 	v := victims{}
-	err := p.query(func(r row) error {
-		m := prunableOf(r)
+	var waiting []string
+	if err := p.query(func(r row) error { waiting = append(waiting, r.str(0)); return nil },
+		"SELECT message FROM prune_wait WHERE authority = $1 AND stage = $2 ORDER BY message", p.authority, string(stage)); err != nil {
+		return nil, err
+	}
+	found, err := p.prunables(waiting)
+	for _, id := range waiting {
+		m, ok := found[id]
 		switch {
-		case !m.ready(stage, p.r, p.now):
+		case !ok || !m.ready(stage, p.r, p.now):
 		case *left == 0:
 			p.done.More = true
 		default:
 			*left--
 			v[m.class] = append(v[m.class], m)
 		}
-		return nil
-	}, prunableQuery+"JOIN prune_wait AS w ON w.message = m.id WHERE w.authority = $1 AND w.stage = $2 ORDER BY m.accepted_at, m.id", p.authority, string(stage))
+	}
 	return v, err
 }
 
@@ -186,34 +241,35 @@ func (p *pruning) fromCursor(stage ledger.Stage, cl class.Class, left *int, v vi
 	for _, m := range v[cl] { // it waited, and this class's turn comes to it only now
 		taken[m.id] = true
 	}
-	looked, full := 0, false
+	ids, err := p.window(p.authority, from.accepted, from.id, until)
+	if err != nil {
+		return err
+	}
+	found, err := p.prunables(ids)
+	if err != nil {
+		return err
+	}
+	full := false
 	var wait []string
-	err := p.query(func(r row) error {
-		m := prunableOf(r)
-		looked++
-		if full {
-			return nil
-		}
+	for _, id := range ids {
+		m := found[id]
 		switch {
-		case !m.open && !m.unsure && m.class != cl, stage == ledger.Details && m.erased, taken[m.id]:
+		case !m.open && !m.unsure && m.class != cl, stage == ledger.Details && m.erased, taken[id]:
 			// not this class's, for good
 		case !m.ready(stage, p.r, p.now) || m.class != cl:
-			wait = append(wait, m.id)
+			wait = append(wait, id)
 		case *left == 0:
 			full = true
-			return nil
 		default:
 			*left--
 			v[cl] = append(v[cl], m)
 		}
+		if full {
+			break
+		}
 		to = m
-		return nil
-	}, prunableQuery+`WHERE m.authority = $1 AND (m.accepted_at, m.id) > ($2, $3) AND m.accepted_at <= $4
-		ORDER BY m.accepted_at, m.id LIMIT $5`, p.authority, moment(from.accepted), from.id, moment(until), pruneWindow)
-	if err != nil {
-		return err
 	}
-	p.done.More = p.done.More || full || looked == pruneWindow
+	p.done.More = p.done.More || full || len(ids) == pruneWindow
 	if to.id != from.id {
 		p.exec(`INSERT INTO prune_cursor (authority, stage, class, accepted_at, message) VALUES ($1, $2, $3, $4, $5)
 			ON CONFLICT (authority, stage, class) DO UPDATE SET accepted_at = excluded.accepted_at, message = excluded.message`,
@@ -223,6 +279,14 @@ func (p *pruning) fromCursor(stage ledger.Stage, cl class.Class, left *int, v vi
 		p.exec("INSERT INTO prune_wait (authority, stage, message) SELECT $1, $2, unnest($3::text[]) ON CONFLICT DO NOTHING", p.authority, string(stage), wait)
 	}
 	return nil
+}
+
+// window lists messages of an authority behind one, in the order of acceptance.
+func (t *tx) window(authority int32, accepted time.Time, id string, until time.Time) (ids []string, err error) {
+	err = t.query(func(r row) error { ids = append(ids, r.str(0)); return nil },
+		`SELECT id FROM message WHERE authority = $1 AND (accepted_at, id) > ($2, $3) AND accepted_at <= $4 ORDER BY accepted_at, id LIMIT $5`,
+		authority, moment(accepted), id, moment(until), pruneWindow)
+	return ids, err
 }
 
 // take removes messages of one class and writes the proof.
@@ -259,11 +323,12 @@ func (p *pruning) take(stage ledger.Stage, cl class.Class, messages []prunable) 
 
 // eraseDetails takes away what tells of people. The lane goes too, for it may be a person's own domain.
 func (p *pruning) eraseDetails(ids []string, at time.Time) error {
+	in := inRange(ids)
 	p.exec(`UPDATE message SET sender = '', sender_sealed = NULL, sender_key = '', header_id = '', client = '', envid = '', unit = '',
-		findings = NULL, repairs = NULL, erased_at = $2 WHERE id = ANY($1)`, ids, moment(at))
+		findings = NULL, repairs = NULL, erased_at = $4 WHERE id = ANY($1) AND id BETWEEN $2 AND $3`, append(inRange(ids), moment(at))...)
 	p.exec(`UPDATE delivery_final SET recipient = '', recipient_sealed = NULL, recipient_key = '', orcpt = '', owner = '', lane = '',
-		ended_by = CASE ended_by WHEN '' THEN '' ELSE '-' END WHERE message = ANY($1)`, ids) // that a person ended it stays
-	p.exec("UPDATE attempt SET text = '' WHERE message = ANY($1) AND text <> ''", ids)
+		ended_by = CASE ended_by WHEN '' THEN '' ELSE '-' END WHERE message = ANY($1) AND message BETWEEN $2 AND $3`, in...) // that a person ended it stays
+	p.exec("UPDATE attempt SET text = '' WHERE message = ANY($1) AND message BETWEEN $2 AND $3 AND text <> ''", in...)
 	var authorities []int32
 	var seqs []int64
 	var messages []string
@@ -273,39 +338,44 @@ func (p *pruning) eraseDetails(ids []string, at time.Time) error {
 		authorities, seqs = append(authorities, int32(r.int(0))), append(seqs, r.int(1))
 		messages, words = append(messages, r.str(2)), append(words, w[:])
 		return nil
-	}, "SELECT authority, seq, message, by, detail FROM event WHERE message = ANY($1) AND words IS NULL", ids)
+	}, "SELECT authority, seq, message, by, detail FROM event WHERE message = ANY($1) AND message BETWEEN $2 AND $3 AND words IS NULL", in...)
 	if err != nil {
 		return err
 	}
 	p.exec(`UPDATE event AS e SET by = '', detail = '', words = u.words FROM unnest($1::integer[], $2::bigint[], $3::text[], $4::bytea[]) AS u (authority, seq, message, words)
-		WHERE e.authority = u.authority AND e.seq = u.seq AND e.message = u.message AND e.message = ANY($5)`, authorities, seqs, messages, words, ids)
+		WHERE e.authority = u.authority AND e.seq = u.seq AND e.message = u.message AND e.message BETWEEN $5 AND $6`, authorities, seqs, messages, words, in[1], in[2])
 	return nil
 }
 
 // removeRows takes messages out of the ledger; what is counted and hashed of them stays.
 func (p *pruning) removeRows(ids []string, proof *ledger.Proof) error {
+	in := inRange(ids)
 	p.ask(func(r row) error { proof.Deliveries[ledger.State(r.str(0))] += r.int(1); return nil },
-		"SELECT state, count(*) FROM delivery_final WHERE message = ANY($1) GROUP BY state", ids)
+		"SELECT state, count(*) FROM delivery_final WHERE message = ANY($1) AND message BETWEEN $2 AND $3 GROUP BY state", in...)
+	var notices []string
+	p.ask(func(r row) error { notices = append(notices, r.str(0)); return nil }, "SELECT DISTINCT notice FROM link WHERE subject = ANY($1)", ids)
 	var seqs []int64
 	var leaves [][]byte
 	err := p.query(func(r row) error {
 		seq, leaf := leafOf(r)
 		seqs, leaves = append(seqs, seq), append(leaves, leaf[:])
 		return nil
-	}, leafColumns+" WHERE e.message = ANY($1)", ids)
+	}, leafColumns+" WHERE e.message = ANY($1) AND e.message BETWEEN $2 AND $3", in...)
 	if err != nil {
 		return err
 	}
 	proof.Events = int64(len(seqs))
 	p.exec("INSERT INTO leaf (authority, seq, hash) SELECT $1, * FROM unnest($2::bigint[], $3::bytea[])", p.authority, seqs, leaves)
 	// A notice about them may be of a lower class from now on, whose turn it has missed.
-	p.exec(`INSERT INTO prune_wait (authority, stage, message) SELECT DISTINCT n.authority, s.stage, n.id FROM link AS l JOIN message AS n ON n.id = l.notice,
-		unnest(ARRAY['details', 'rows']) AS s (stage) WHERE l.subject = ANY($1) AND (s.stage = 'rows' OR n.erased_at IS NULL) ON CONFLICT DO NOTHING`, ids)
-	p.exec("DELETE FROM event WHERE message = ANY($1)", ids)
-	p.exec("DELETE FROM attempt WHERE message = ANY($1)", ids)
+	if len(notices) > 0 {
+		p.exec(`INSERT INTO prune_wait (authority, stage, message) SELECT n.authority, s.stage, n.id FROM message AS n, unnest(ARRAY['details', 'rows']) AS s (stage)
+			WHERE n.id = ANY($1) AND n.id BETWEEN $2 AND $3 AND (s.stage = 'rows' OR n.erased_at IS NULL) ON CONFLICT DO NOTHING`, inRange(notices)...)
+	}
+	p.exec("DELETE FROM event WHERE message = ANY($1) AND message BETWEEN $2 AND $3", in...)
+	p.exec("DELETE FROM attempt WHERE message = ANY($1) AND message BETWEEN $2 AND $3", in...)
 	p.exec("DELETE FROM link WHERE subject = ANY($1)", ids)
-	p.exec("DELETE FROM delivery_final WHERE message = ANY($1)", ids)
-	p.exec("DELETE FROM message WHERE id = ANY($1)", ids)
+	p.exec("DELETE FROM delivery_final WHERE message = ANY($1) AND message BETWEEN $2 AND $3", in...)
+	p.exec("DELETE FROM message WHERE id = ANY($1) AND id BETWEEN $2 AND $3", in...)
 	// Batches that have no event left lose their leaves: the seal's own hash stands for them.
 	p.exec(`DELETE FROM leaf AS l USING (SELECT DISTINCT s.first, s.last FROM unnest($2::bigint[]) AS u (seq),
 			LATERAL (SELECT first, last FROM seal WHERE authority = $1 AND last >= u.seq ORDER BY last LIMIT 1) AS s) AS s
@@ -332,31 +402,34 @@ func leafOf(r row) (seq int64, leaf ledger.Hash) {
 func (s *Store) WouldPrune(ctx context.Context, now time.Time, authority string, r ledger.Retention) (n ledger.Pruned, err error) {
 	err = s.look(ctx, true, func(t *tx) error {
 		n = ledger.Pruned{}
-		count := func(m prunable) error {
-			details, rows, err := t.fate(m, r, now)
-			if details && !m.erased {
-				n.Details++
-			}
-			if rows {
-				n.Rows++
-			}
+		p, err := t.part(authority)
+		if err != nil || p == nowhere {
 			return err
 		}
-		var notices []prunable
-		err := t.query(func(row row) error {
-			m := prunableOf(row)
-			if m.linked { // asks for what it tells of
-				notices = append(notices, m)
-				return nil
+		last := prunable{accepted: time.Unix(0, 0).UTC()}
+		for {
+			ids, err := t.window(int32(p), last.accepted, last.id, now)
+			if err != nil || len(ids) == 0 {
+				return err
 			}
-			return count(m)
-		}, prunableQuery+"WHERE m.authority = (SELECT no FROM authority WHERE name = $1)", authority)
-		for _, m := range notices {
-			if err == nil {
-				err = count(m)
+			found, err := t.prunables(ids)
+			if err != nil {
+				return err
 			}
+			for _, id := range ids {
+				details, rows, err := t.fate(found[id], r, now)
+				if err != nil {
+					return err
+				}
+				if details && !found[id].erased {
+					n.Details++
+				}
+				if rows {
+					n.Rows++
+				}
+			}
+			last = found[ids[len(ids)-1]]
 		}
-		return err
 	})
 	if err != nil {
 		return ledger.Pruned{}, fmt.Errorf("count what to prune: %w", err)
@@ -366,10 +439,9 @@ func (s *Store) WouldPrune(ctx context.Context, now time.Time, authority string,
 
 // fate says which stages m will have gone through when nothing is left to Prune.
 func (t *tx) fate(m prunable, r ledger.Retention, now time.Time) (details, rows bool, err error) {
-	var subjects []prunable
-	if m.linked {
-		err = t.query(func(r row) error { subjects = append(subjects, prunableOf(r)); return nil },
-			prunableQuery+"WHERE m.id IN (SELECT l.subject FROM link AS l WHERE l.notice = $1)", m.id)
+	subjects, err := t.prunables(m.subjects)
+	if err != nil {
+		return false, false, err
 	}
 	m.fresh = false // Prune seals first
 	first := m      // as long as what it tells of is there
