@@ -82,11 +82,12 @@ func HashIDs(ids []MessageID) Hash {
 
 // Pruner is what keeps a ledger small. Both engines implement it.
 type Pruner interface {
-	// Prune removes what the retention no longer allows, in about the order of acceptance, at most max messages of each stage, in
-	// one transaction with its proofs. Never touched is a message with an open delivery, or that an open notice tells of; and a
-	// notice loses nothing before all it tells of has lost it. Rows go only where the details have gone. An engine may keep the
-	// rows of the newest message, so that its numbers are not given again. Verify still passes: sums, chain and proofs agree. Doing it again, also
-	// after an error that may have hidden a success, removes nothing more than the retention says.
+	// Prune removes what the retention no longer allows, in about the order of acceptance, in one transaction with its proofs: at
+	// most max messages of each stage, or the rows of a whole month where the engine can take them at once. Never touched is a
+	// message with an open delivery, or that an open notice tells of; and a notice loses nothing before all it tells of has lost it.
+	// Rows go only where the details have gone. An engine may keep the rows of the newest message, so that its numbers are not given
+	// again. Verify still passes: sums, chain and proofs agree. Doing it again, also after an error that may have hidden a success,
+	// removes nothing more than the retention says.
 	Prune(ctx context.Context, now time.Time, authority string, r Retention, max int) (Pruned, error)
 	// WouldPrune counts what Prune would remove until nothing is left to it, and removes nothing. Its cost grows with the ledger.
 	WouldPrune(ctx context.Context, now time.Time, authority string, r Retention) (Pruned, error)

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -25,6 +24,9 @@ func (s *Store) Prune(ctx context.Context, now time.Time, authority string, r le
 	}
 	if err := s.Seal(ctx, now); err != nil { // what goes stands in the chain
 		return done, fmt.Errorf("prune: %w", err)
+	}
+	if rows, err := s.pruneMonth(ctx, now, authority, r); err != nil || rows > 0 {
+		return ledger.Pruned{Rows: rows, More: err == nil}, err
 	}
 	err = s.do(ctx, func(t *tx) error {
 		done = ledger.Pruned{}
@@ -314,11 +316,16 @@ func (p *pruning) take(stage ledger.Stage, cl class.Class, messages []prunable) 
 	}
 	p.exec("DELETE FROM prune_wait WHERE authority = $1 AND stage = $2 AND message = ANY($3)", p.authority, string(stage), ids)
 	p.exec("DELETE FROM pruning WHERE message = ANY($1)", ids)
-	p.record(event{authority: p.authority, at: proof.At, kind: ledger.KindPruned, detail: proof.String()})
-	p.exec(`INSERT INTO proof (authority, at, stage, class, messages, delivered, returned, withdrawn, events, until, ids)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`, p.authority, moment(proof.At), string(stage), cl.String(), proof.Messages,
-		proof.Deliveries[ledger.Delivered], proof.Deliveries[ledger.Returned], proof.Deliveries[ledger.Withdrawn], proof.Events, moment(proof.Until), proof.IDs[:])
+	p.prove(p.authority, proof)
 	return nil
+}
+
+// prove writes a proof and the event that says the same.
+func (t *tx) prove(authority int32, p ledger.Proof) {
+	t.record(event{authority: authority, at: p.At, kind: ledger.KindPruned, detail: p.String()})
+	t.exec(`INSERT INTO proof (authority, at, stage, class, messages, delivered, returned, withdrawn, events, until, ids)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)`, authority, moment(p.At), string(p.Stage), p.Class.String(), p.Messages,
+		p.Deliveries[ledger.Delivered], p.Deliveries[ledger.Returned], p.Deliveries[ledger.Withdrawn], p.Events, moment(p.Until), p.IDs[:])
 }
 
 // eraseDetails takes away what tells of people. The lane goes too, for it may be a person's own domain.
@@ -366,11 +373,7 @@ func (p *pruning) removeRows(ids []string, proof *ledger.Proof) error {
 	}
 	proof.Events = int64(len(seqs))
 	p.exec("INSERT INTO leaf (authority, seq, hash) SELECT $1, * FROM unnest($2::bigint[], $3::bytea[])", p.authority, seqs, leaves)
-	// A notice about them may be of a lower class from now on, whose turn it has missed.
-	if len(notices) > 0 {
-		p.exec(`INSERT INTO prune_wait (authority, stage, message) SELECT n.authority, s.stage, n.id FROM message AS n, unnest(ARRAY['details', 'rows']) AS s (stage)
-			WHERE n.id = ANY($1) AND n.id BETWEEN $2 AND $3 AND (s.stage = 'rows' OR n.erased_at IS NULL) ON CONFLICT DO NOTHING`, inRange(notices)...)
-	}
+	p.missed(notices)
 	p.exec("DELETE FROM event WHERE message = ANY($1) AND message BETWEEN $2 AND $3", in...)
 	p.exec("DELETE FROM attempt WHERE message = ANY($1) AND message BETWEEN $2 AND $3", in...)
 	p.exec("DELETE FROM link WHERE subject = ANY($1)", ids)
@@ -382,6 +385,14 @@ func (p *pruning) removeRows(ids []string, proof *ledger.Proof) error {
 		WHERE l.authority = $1 AND l.seq BETWEEN s.first AND s.last
 		AND NOT EXISTS (SELECT FROM event AS e WHERE e.authority = $1 AND e.seq BETWEEN s.first AND s.last)`, p.authority, seqs)
 	return p.flush()
+}
+
+// missed puts notices on the waiting lists whose subjects go: they may be of a lower class from now on, whose turn they have missed.
+func (t *tx) missed(notices []string) {
+	if len(notices) > 0 {
+		t.exec(`INSERT INTO prune_wait (authority, stage, message) SELECT n.authority, s.stage, n.id FROM message AS n, unnest(ARRAY['details', 'rows']) AS s (stage)
+			WHERE n.id = ANY($1) AND n.id BETWEEN $2 AND $3 AND (s.stage = 'rows' OR n.erased_at IS NULL) ON CONFLICT DO NOTHING`, inRange(notices)...)
+	}
 }
 
 // leafColumns reads events as leafOf takes them; conditions on e follow.
@@ -540,42 +551,4 @@ func (t *tx) verifyProofs(p part, v *ledger.Verification) error {
 		v.Problems = append(v.Problems, fmt.Sprintf("%d events have lost their words, but their messages have not lost their details.", worded))
 	}
 	return nil
-}
-
-// dropMonths drops the partitions of months that have passed and hold nothing any more. Detaching locks the table for a moment: where others
-// are at work it is left for the next time.
-func (s *Store) dropMonths(ctx context.Context) error {
-	var months []string
-	err := s.read(ctx, func(t *tx) error {
-		months = nil
-		return t.query(func(r row) error { months = append(months, r.str(0)); return nil },
-			`SELECT right(c.relname::text, 8) FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
-			WHERE i.inhparent = 'message'::regclass AND c.relname::text ~ '^message_[0-9]{4}_[0-9]{2}$' AND right(c.relname::text, 7) < to_char(now(), 'YYYY_MM')
-			ORDER BY 1`)
-	})
-	for _, month := range months {
-		err = errors.Join(err, s.dropMonth(ctx, month))
-	}
-	return err
-}
-
-func (s *Store) dropMonth(ctx context.Context, month string) error {
-	return s.do(ctx, func(t *tx) error {
-		for _, table := range parted {
-			used := false
-			if _, err := t.one(func(r row) { used = r.bool(0) }, "SELECT EXISTS (SELECT FROM "+table+month+")"); err != nil || used {
-				return err
-			}
-		}
-		t.ask(nil, "SET LOCAL lock_timeout = '200ms'")
-		for _, table := range parted {
-			t.exec("ALTER TABLE " + table + " DETACH PARTITION " + table + month)
-		}
-		for _, table := range parted {
-			// Nobody can write there any more, and nobody has since we looked.
-			t.exec("DO $$ BEGIN IF EXISTS (SELECT FROM " + table + month + ") THEN RAISE EXCEPTION 'the month is not empty'; END IF; END $$")
-			t.exec("DROP TABLE " + table + month)
-		}
-		return nil
-	})
 }
