@@ -67,15 +67,6 @@ func besideGuard(c *config.Config) (*installation, error) {
 	return &installation{cfg: c, store: s.Ledger(), bodies: s}, nil
 }
 
-// openWithKeys opens the ledger and the key file.
-func (w withConfig) openWithKeys() (*installation, error) {
-	i, err := w.openLedger()
-	if err != nil {
-		return nil, err
-	}
-	return i, i.readKeys(func(c *config.Config) ([]*keyFile, error) { return keyFiles(c), nil })
-}
-
 // readKeys reads the key files that are asked for; on an error the ledger is closed.
 func (i *installation) readKeys(asked func(*config.Config) ([]*keyFile, error)) error {
 	files, err := asked(i.cfg)

@@ -419,11 +419,10 @@ func TestStrangerSaid(t *testing.T) {
 
 // TestKeysMoveOut: an authority that gets a key file of its own takes its waiting mail with it, and nobody else's.
 func TestKeysMoveOut(t *testing.T) {
-	h := newHouse(t)
 	shared := strings.NewReplacer("    keys: keys-a\n", "", "    keys: keys-b\n", "", "    keys: keys-c\n", "").Replace(threeAuthorities)
 	for _, content := range []string{shared, threeAuthorities} {
 		dir := t.TempDir()
-		h = &house{T: t, config: filepath.Join(dir, "postvagt.yaml")}
+		h := &house{T: t, config: filepath.Join(dir, "postvagt.yaml")}
 		for _, stage := range []string{shared, content} {
 			if err := os.WriteFile(h.config, []byte(stage), 0o600); err != nil {
 				t.Fatal(err)
