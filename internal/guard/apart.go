@@ -30,7 +30,7 @@ const handOverLane = "here:"
 // recipients, so that an attempt which is repeated gives it over once.
 func (g *Guard) handOver(ctx context.Context, to *config.Authority, c ledger.Claimed, j deliver.Job) (deliver.Receipt, []deliver.Result) {
 	started := time.Now()
-	receipt := deliver.Receipt{Hop: to.Name + ", guarded here", Level: level.Tunnel, Verified: "in one process", DSN: true, Started: started.UTC()}
+	receipt := deliver.Receipt{Hop: g.cfg.Host, Level: level.Tunnel, Verified: "in one process", DSN: true, Started: started.UTC()}
 	results := make([]deliver.Result, len(j.Recipients))
 	if j.Required > receipt.Level {
 		for i := range results {
@@ -78,14 +78,22 @@ func answered(r *smtpin.Reply) deliver.Result {
 func (in intake) arrive(ctx context.Context, id ledger.MessageID, from string, to *config.Authority, e *smtpin.Envelope, data []byte) *smtpin.Reply {
 	there, err := in.store.Story(ctx, id)
 	if err == nil && there.Message.Authority == to.Name {
-		return &smtpin.Reply{Code: 250, Enhanced: "2.0.0", Text: "Accepted before as " + string(id)}
+		return accepted(to, id)
 	}
 	if err != nil && !errors.Is(err, ledger.ErrNotFound) {
 		return temporary("The ledger could not be asked.", err)
 	}
 	m := mail.Parse(data, mail.Limits{})
 	w := &incoming{id: id, at: now(), envelope: e, message: m, direction: policy.Inbound, authority: to, from: from, headerID: headerID(m)}
-	return in.take(ctx, w, now())
+	if no := in.take(ctx, w, now()); no.Code != 250 {
+		return no
+	}
+	return accepted(to, id)
+}
+
+// accepted is the answer to the authority that hands over.
+func accepted(to *config.Authority, id ledger.MessageID) *smtpin.Reply {
+	return &smtpin.Reply{Code: 250, Enhanced: "2.0.0", Text: "handed over to " + to.Name + ", guarded here too, as " + string(id)}
 }
 
 // handedBy begins the Client of a message that another authority here handed over; no client's address begins so.

@@ -238,6 +238,9 @@ func TestHandOverUnknown(t *testing.T) {
 		s.pass(time.Minute)
 		s.is(id, "lukket@nabo.example returned, ole@nabo.example delivered")
 		s.told("anna@eksempel.example", 1, "ikke leveret")
+		if got := s.hop.to("anna@eksempel.example"); !strings.Contains(got[0].raw, "Remote-MTA: dns; vagt.eksempel.example") {
+			t.Errorf("the report names another server: %s", got[0].raw)
+		}
 		if got := s.of("Nabo Kommune", "lukket@nabo.example"); len(got) != 0 {
 			t.Errorf("the other took it: %+v", got)
 		}
