@@ -28,6 +28,9 @@ func TestRepeatedInDoubt(t *testing.T) {
 	arrived := ledger.Change{Delivery: d.ID, From: ledger.Queued, To: ledger.Delivered, At: time.Now(), Event: ledger.Event{Kind: "delivered"},
 		Attempt: &ledger.Attempt{Delivery: d.ID, No: d.Attempts, Node: "vagt-1", Started: time.Now(), Ended: time.Now(), Outcome: "delivered"}}
 	second := benchAcceptance("x.example", []byte("sealed"))
+	do(t, s.Seal(t.Context(), time.Now()))
+	seen, _, err := s.Heads(t.Context(), nil)
+	do(t, err)
 
 	do(t, b.Kill())
 	for range 3 {
@@ -37,6 +40,12 @@ func TestRepeatedInDoubt(t *testing.T) {
 		if err := s.Apply(t.Context(), arrived)[0]; err == nil || errors.Is(err, ledger.ErrState) || errors.Is(err, ledger.ErrFenced) {
 			t.Errorf("the outcome counts as recorded, with nobody who confirms: %v", err)
 		}
+	}
+	if err := s.Seal(t.Context(), time.Now()); err == nil {
+		t.Error("sealed, with nobody who confirms")
+	}
+	if heads, _, err := s.Heads(t.Context(), seen); err == nil {
+		t.Errorf("the chain ends at %v now, with nobody who confirms; it ended at %v", heads, seen)
 	}
 	do(t, b.Run())
 	do(t, a.WaitSynchronous())

@@ -4,13 +4,15 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 
 	"postvagt/internal/ledger"
 )
 
-// Heads returns each authority's newest seal, and which of those that were seen are not there.
+// Heads returns each authority's newest seal, and which of those that were seen are not there. What is new is durable, on the standby too:
+// a seal that was shown and is lost with its server would make the standby that takes over look like the past.
 func (s *Store) Heads(ctx context.Context, seen []ledger.Head) (heads, missing []ledger.Head, err error) {
-	err = s.read(ctx, func(t *tx) error {
+	err = s.do(ctx, func(t *tx) error {
 		heads, missing = nil, nil
 		t.ask(func(r row) error {
 			heads = append(heads, ledger.Head{Authority: r.str(0), Last: r.int(1), Hash: r.bytes(2)})
@@ -28,10 +30,17 @@ func (s *Store) Heads(ctx context.Context, seen []ledger.Head) (heads, missing [
 				missing = append(missing, h)
 			}
 		}
+		if err == nil && !slices.EqualFunc(heads, seen, sameHead) {
+			t.confirm()
+		}
 		return err
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("look where the chains end: %w", err)
 	}
 	return heads, missing, nil
+}
+
+func sameHead(a, b ledger.Head) bool {
+	return a.Authority == b.Authority && a.Last == b.Last && bytes.Equal(a.Hash, b.Hash)
 }
