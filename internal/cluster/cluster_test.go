@@ -220,7 +220,11 @@ func (s *scene) settle(t *testing.T) {
 		for _, line := range n.says("panic", "will be repeated and marked") {
 			t.Errorf("%s says: %s", n.name, line)
 		}
-		t.Logf("%s accepted %d, ended by itself %d times", n.name, n.accepted.Load(), n.ended)
+		t.Logf("%s accepted %d, ended by itself at its start %d times", n.name, n.accepted.Load(), len(n.ended))
+		slices.Sort(n.ended)
+		for _, words := range slices.Compact(n.ended) {
+			t.Logf("  %s", words)
+		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

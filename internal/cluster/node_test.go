@@ -27,7 +27,7 @@ type node struct {
 	mu    sync.Mutex
 	p     *lab.Process // nil while it is down
 	alone time.Time    // since when it has been left alone; the zero time while it is not
-	ended int          // lives that ended by themselves
+	ended []string     // last words of lives that ended by themselves, while the ledger was away
 	logs  []string     // of all lives that are over
 }
 
@@ -44,7 +44,7 @@ func (n *node) start(t testing.TB, within time.Duration) bool {
 		}
 		n.mu.Lock()
 		if n.p.Ended() {
-			n.ended++
+			n.ended = append(n.ended, lastLine(n.p.Log()))
 			n.logs = append(n.logs, n.p.Log())
 			n.p = lab.Begin(t, n.binary, n.config)
 		}
@@ -52,6 +52,11 @@ func (n *node) start(t testing.TB, within time.Duration) bool {
 		time.Sleep(90 * time.Millisecond)
 	}
 	return false
+}
+
+func lastLine(log string) string {
+	log = strings.TrimSpace(log)
+	return log[strings.LastIndexByte(log, '\n')+1:]
 }
 
 // kill ends the node at once.
