@@ -110,6 +110,7 @@ var defaults = []string{
 	"max_connections = 200",
 	"max_wal_size = 512MB",
 	"wal_level = replica",
+	"wal_retrieve_retry_interval = 100ms", // a standby hears of its promotion no sooner
 	"listen_addresses = '127.0.0.1'",
 	"timezone = 'UTC'",
 	"log_timezone = 'UTC'",
