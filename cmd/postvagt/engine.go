@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync/atomic"
+	"time"
 
 	"postvagt/internal/bucket"
 	"postvagt/internal/config"
@@ -16,6 +18,7 @@ import (
 	"postvagt/internal/ledger/offload"
 	"postvagt/internal/ledger/postgres"
 	"postvagt/internal/ledger/sqlite"
+	"postvagt/internal/witness"
 )
 
 // purpose is what a ledger is opened for.
@@ -121,5 +124,54 @@ func where(c *config.Config) string {
 }
 
 func openDatabase(ctx context.Context, c *config.Config, p purpose) (ledger.Store, error) {
-	return postgres.Open(ctx, string(c.Store.Postgres), postgres.Options{Serve: p == serving})
+	if p == beside {
+		return postgres.Open(ctx, string(c.Store.Postgres), postgres.Options{})
+	}
+	d := &database{}
+	s, err := postgres.Open(ctx, string(c.Store.Postgres), postgres.Options{Serve: true, Connected: d.connected})
+	if err != nil {
+		return nil, err
+	}
+	d.Store = s
+	if w, err := witness.New(seenFile(c), s); err != nil {
+		s.Close()
+		return nil, err
+	} else {
+		d.witness.Store(w)
+	}
+	return d, nil
+}
+
+// database is a ledger in PostgreSQL as a guard serves it: it may be brought back to an earlier time while it is in use. No work is
+// taken from it over a connection that nobody has looked over.
+type database struct {
+	*postgres.Store
+	witness atomic.Pointer[witness.Witness] // nil: it is being opened
+}
+
+func (d *database) connected() {
+	if w := d.witness.Load(); w != nil {
+		w.Connected()
+	}
+}
+
+func (d *database) Claim(ctx context.Context, now time.Time, c ledger.Claim) ([]ledger.Claimed, error) {
+	w := d.witness.Load()
+	if err := w.Sure(ctx); err != nil {
+		return nil, err
+	}
+	work, err := d.Store.Claim(ctx, now, c)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.Sure(ctx); err != nil {
+		return nil, err // its leases run out, and mark it
+	}
+	return work, nil
+}
+
+func (d *database) Apply(ctx context.Context, changes ...ledger.Change) []error {
+	errs := d.Store.Apply(ctx, changes...)
+	d.witness.Load().Acked(changes, errs)
+	return errs
 }

@@ -30,6 +30,9 @@ func seenFile(c *config.Config) string {
 
 // witness is what this node remembers of the ledger.
 func (i *installation) witness() (*witness.Witness, error) {
+	if d, ok := i.engine().(*database); ok {
+		return d.witness.Load(), nil
+	}
 	l, ok := i.engine().(witness.Ledger)
 	if !ok {
 		return nil, fmt.Errorf("the ledger %s does not show its chain", where(i.cfg))

@@ -25,9 +25,14 @@ import (
 // The scenarios in testdata/script run the real program against small mail servers. Besides testscript's own commands:
 //
 //	hop NAME [-tls=HOST] [-closed=ADDRESS,…]   starts a mail server; $NAME is its address, $NAME_ROOTS its certificate
-//	hop NAME -away, then hop NAME -back …      the same for one that cannot be reached at first
+//	hop NAME -busy …, then hop NAME -ready     the same for one that at first asks everybody to come back later
 //	database NAME                               makes an empty PostgreSQL database; $NAME is its address
+//	server NAME                                 starts a PostgreSQL server that archives its WAL; $NAME is the address of its database
+//	base-backup NAME, then restore NAME MOMENT  brings it back as it was at the moment, under the same address
+//	moment NAME                                 $NAME is now
+//	falls WORDS                                 waits until the guard ends with an error in these words
 //	guard [FILE]                                fills variables into postvagt.yaml, or into FILE for it, and starts postvagt serve; $GUARD is its address
+//	fill                                        only fills variables into postvagt.yaml
 //	stop LOG                                    stops the guard; LOG is its log
 //	smtp CODE FROM TO,TO… FILE                  hands FILE over and wants that reply code; $ID is the accepted message
 //	becomes RECIPIENT STATE                     waits until $ID's delivery is there
@@ -49,7 +54,8 @@ func TestMain(m *testing.M) {
 
 var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"hop": cmdHop, "guard": cmdGuard, "smtp": cmdSMTP, "becomes": cmdBecomes, "arrives": cmdArrives, "absent": cmdAbsent, "notice": cmdNotice, "waits": cmdWaits,
-	"stop": cmdStop, "database": cmdDatabase, "once": cmdOnce,
+	"stop": cmdStop, "database": cmdDatabase, "falls": cmdFalls,
+	"server": cmdServer, "base-backup": cmdBaseBackup, "restore": cmdRestore, "moment": cmdMoment, "fill": cmdFill, "once": cmdOnce,
 }
 
 type stageKey struct{}
@@ -60,6 +66,7 @@ type scriptStage struct {
 	hops   map[string]*demo.Mailboxes
 	config string    // postvagt.yaml with its variables
 	guard  *exec.Cmd // nil: none runs
+	server map[string]*scriptServer
 	log    *strings.Builder
 }
 
@@ -68,7 +75,7 @@ const scriptWait = 20 * time.Second
 func stageOf(ts *testscript.TestScript) *scriptStage { return ts.Value(stageKey{}).(*scriptStage) }
 
 func cmdHop(ts *testscript.TestScript, neg bool, args []string) {
-	name, host, address := args[0], "", "127.0.0.1:0"
+	name, host := args[0], ""
 	box := &demo.Mailboxes{Closed: map[mail.Address]bool{}}
 	for _, a := range args[1:] {
 		switch key, value, _ := strings.Cut(a, "="); key {
@@ -78,11 +85,11 @@ func cmdHop(ts *testscript.TestScript, neg bool, args []string) {
 			for c := range strings.SplitSeq(value, ",") {
 				box.Closed[mail.Address(c)] = true
 			}
-		case "-away":
-			ts.Setenv(name, freeAddress(ts))
+		case "-busy":
+			box.Busy.Store(true)
+		case "-ready":
+			stageOf(ts).hops[name].Busy.Store(false)
 			return
-		case "-back":
-			address = ts.Getenv(name)
 		default:
 			ts.Fatalf("hop: unknown option %s", a)
 		}
@@ -97,7 +104,7 @@ func cmdHop(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		ts.Setenv(name+"_ROOTS", roots)
 	}
-	l, err := net.Listen("tcp", address)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	ts.Check(err)
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -123,14 +130,10 @@ func cmdGuard(ts *testscript.TestScript, neg bool, args []string) {
 	addr := freeAddress(ts)
 	ts.Setenv("GUARD", addr)
 	file := ts.MkAbs("postvagt.yaml")
-	if st.config == "" {
-		st.config = ts.ReadFile("postvagt.yaml")
-		ts.Defer(func() { st.stop(ts) })
-	}
 	if len(args) > 0 {
 		st.config = ts.ReadFile(args[0])
 	}
-	ts.Check(os.WriteFile(file, []byte(os.Expand(st.config, ts.Getenv)), 0o600))
+	st.fill(ts, file)
 	self, err := exec.LookPath("postvagt")
 	if p := filepath.Join(strings.Split(ts.Getenv("PATH"), string(os.PathListSeparator))[0], "postvagt"); err != nil {
 		self = p
@@ -138,6 +141,7 @@ func cmdGuard(ts *testscript.TestScript, neg bool, args []string) {
 	st.log = &strings.Builder{}
 	st.guard = exec.Command(self, "serve", "--config", file)
 	st.guard.Stderr = st.log
+	ts.Defer(func() { st.stop(ts) })
 	ts.Check(st.guard.Start())
 	for range 1000 {
 		if c, err := net.Dial("tcp", addr); err == nil {
@@ -149,8 +153,39 @@ func cmdGuard(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("the guard does not come up:\n%s", st.log)
 }
 
+func cmdFill(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Setenv("GUARD", freeAddress(ts))
+	stageOf(ts).fill(ts, ts.MkAbs("postvagt.yaml"))
+}
+
+// fill writes the configuration with its variables filled in.
+func (st *scriptStage) fill(ts *testscript.TestScript, file string) {
+	if st.config == "" {
+		st.config = ts.ReadFile("postvagt.yaml")
+	}
+	ts.Check(os.WriteFile(file, []byte(os.Expand(st.config, ts.Getenv)), 0o600))
+}
+
 func cmdDatabase(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(args[0], pgtest.New(stageOf(ts).t))
+}
+
+func cmdFalls(ts *testscript.TestScript, neg bool, args []string) {
+	st := stageOf(ts)
+	ended := make(chan error, 1)
+	go func(cmd *exec.Cmd) { ended <- cmd.Wait() }(st.guard)
+	select {
+	case err := <-ended:
+		st.guard = nil
+		if err == nil || !strings.Contains(st.log.String(), args[0]) {
+			ts.Fatalf("the guard ended with %v, not with %q:\n%s", err, args[0], st.log)
+		}
+	case <-time.After(3 * scriptWait):
+		st.guard.Process.Kill()
+		<-ended
+		st.guard = nil
+		ts.Fatalf("the guard does not end:\n%s", st.log)
+	}
 }
 
 func cmdStop(ts *testscript.TestScript, neg bool, args []string) {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"postvagt/internal/mail"
@@ -16,6 +17,7 @@ import (
 // mailboxes. Safe for concurrent use.
 type Mailboxes struct {
 	Closed map[mail.Address]bool // addresses it refuses with 550 5.1.1
+	Busy   atomic.Bool           // it asks everybody to come back later, with 451
 
 	mu  sync.Mutex
 	got []Mail
@@ -104,6 +106,9 @@ func (b *Mailboxes) Authenticate(context.Context, *smtpin.Client, string, string
 func (b *Mailboxes) Mail(context.Context, *smtpin.Client, mail.Address) *smtpin.Reply { return nil }
 
 func (b *Mailboxes) Rcpt(_ context.Context, _ *smtpin.Envelope, r smtpin.Recipient) *smtpin.Reply {
+	if b.Busy.Load() {
+		return &smtpin.Reply{Code: 451, Enhanced: "4.3.2", Text: "Come back later"}
+	}
 	if b.Closed[r.Address] {
 		return &smtpin.Reply{Code: 550, Enhanced: "5.1.1", Text: "No such mailbox"}
 	}

@@ -15,8 +15,10 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"postvagt/internal/ledger"
@@ -27,6 +29,8 @@ type Ledger interface {
 	ledger.Chained
 	Get(ctx context.Context, name string) (string, error)
 	Put(ctx context.Context, name, value string) error
+	Delivery(ctx context.Context, id ledger.DeliveryID) (ledger.Claimed, error)
+	Story(ctx context.Context, id ledger.MessageID) (ledger.Story, error)
 }
 
 // restoredFact is the ledger's note of when it was last declared restored.
@@ -39,12 +43,20 @@ type Witness struct {
 
 	mu   sync.Mutex
 	seen memory
+
+	doubt atomic.Bool // the ledger may be another than at the last look: a connection was made since
+	acked struct {
+		sync.Mutex
+		attempt *ledger.Attempt // the newest that the ledger said it has; nil: none
+		at      time.Time
+	}
 }
 
 // memory is the file: what was seen last, and when.
 type memory struct {
 	At    time.Time     `json:"at"`
 	Heads []ledger.Head `json:"heads"`
+	Lacks string        `json:"lacks,omitempty"` // what this node knew, before any seal, and the ledger had not: it is the past until declared restored
 }
 
 // New reads what this node has seen from the file at path; none is a node that has seen nothing yet.
@@ -73,11 +85,20 @@ func (w *Witness) Look(ctx context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	at := time.Now().UTC() // before the question: what is declared restored meanwhile is later
+	doubt := w.doubt.Swap(false)
+	err := w.look(ctx, at)
+	if err != nil && doubt {
+		w.doubt.Store(true)
+	}
+	return err
+}
+
+func (w *Witness) look(ctx context.Context, at time.Time) error {
 	heads, missing, err := w.l.Heads(ctx, w.seen.Heads)
 	if err != nil {
 		return err
 	}
-	if len(missing) > 0 {
+	if len(missing) > 0 || w.seen.Lacks != "" {
 		restored, err := w.restored(ctx)
 		if err != nil {
 			return err
@@ -86,20 +107,86 @@ func (w *Witness) Look(ctx context.Context) error {
 			return w.past(missing)
 		}
 	}
-	if same(heads, w.seen.Heads) {
+	lacks, err := w.lacksAcked(ctx)
+	if err != nil {
+		return err
+	}
+	if lacks != "" {
+		// Written down for the next start, which does not know what was acknowledged to this one. Where that fails, the past is still the past.
+		_ = w.remember(memory{at, w.seen.Heads, lacks})
+		w.seen.Lacks = lacks
+		return w.past(nil)
+	}
+	if w.seen.Lacks == "" && same(heads, w.seen.Heads) {
 		return nil
 	}
-	return w.remember(memory{at, heads})
+	return w.remember(memory{At: at, Heads: heads})
 }
 
 // past says what is missing.
 func (w *Witness) past(missing []ledger.Head) error {
 	var what []string
+	if w.seen.Lacks != "" {
+		what = append(what, w.seen.Lacks)
+	}
 	for _, m := range missing {
 		what = append(what, fmt.Sprintf("event %d of %s", m.Last, m.Authority))
 	}
 	return fmt.Errorf("%w: this guard has seen %s (%s), and the ledger does not hold it. It was brought back from a copy, or is another one. "+
 		"What waits in it may have been delivered since, so nothing is sent", ledger.ErrPast, strings.Join(what, ", "), w.seen.At.Format(time.RFC3339))
+}
+
+// Connected says that a new connection was made: whatever it leads to is looked at before work is begun.
+func (w *Witness) Connected() { w.doubt.Store(true) }
+
+// Sure looks when a connection was made since the last look. Ask it before and after work is taken from the ledger: what was
+// taken over the new connection may be of the past.
+func (w *Witness) Sure(ctx context.Context) error {
+	if !w.doubt.Load() {
+		return nil
+	}
+	err := w.Look(ctx)
+	if errors.Is(err, ErrForgetful) {
+		return nil
+	}
+	return err
+}
+
+// Acked notes attempts that the ledger has said it holds. The seals come later: in between, this is what was seen.
+func (w *Witness) Acked(changes []ledger.Change, errs []error) {
+	for i, c := range changes {
+		if c.Attempt != nil && errs[i] == nil {
+			w.acked.Lock()
+			w.acked.attempt, w.acked.at = c.Attempt, time.Now()
+			w.acked.Unlock()
+		}
+	}
+}
+
+// ackedFor is how long an attempt is looked for: long before retention may take it, and long after it was sealed.
+const ackedFor = 10 * time.Minute
+
+// lacksAcked looks for the newest attempt that the ledger has said it holds, and names it when it is not there.
+func (w *Witness) lacksAcked(ctx context.Context) (string, error) {
+	w.acked.Lock()
+	a, at := w.acked.attempt, w.acked.at
+	w.acked.Unlock()
+	if a == nil || time.Since(at) > ackedFor {
+		return "", nil
+	}
+	c, err := w.l.Delivery(ctx, a.Delivery)
+	if err == nil {
+		var story ledger.Story
+		if story, err = w.l.Story(ctx, c.Message.ID); err == nil && slices.ContainsFunc(story.Attempts, func(b ledger.Attempt) bool {
+			return b.Delivery == a.Delivery && b.No == a.No && b.Node == a.Node
+		}) {
+			return "", nil
+		}
+	}
+	if err != nil && !errors.Is(err, ledger.ErrNotFound) {
+		return "", err
+	}
+	return fmt.Sprintf("the end of attempt %d of delivery %d", a.No, a.Delivery), nil
 }
 
 // restored is when the ledger was last declared restored; the zero time: never.
@@ -123,7 +210,7 @@ func (w *Witness) Accept(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return w.remember(memory{at, heads})
+	return w.remember(memory{At: at, Heads: heads})
 }
 
 // Seen is when the ledger last held what was seen, and whether anything was.

@@ -20,7 +20,19 @@ import (
 type chain struct {
 	seals [][]byte
 	facts map[string]string
+	ended []ledger.Attempt
 	away  error
+}
+
+func (c *chain) Delivery(_ context.Context, id ledger.DeliveryID) (ledger.Claimed, error) {
+	if int(id) > len(c.ended) {
+		return ledger.Claimed{}, ledger.ErrNotFound
+	}
+	return ledger.Claimed{Message: ledger.Message{ID: "m"}}, c.away
+}
+
+func (c *chain) Story(context.Context, ledger.MessageID) (ledger.Story, error) {
+	return ledger.Story{Attempts: c.ended}, c.away
 }
 
 func (c *chain) copy() *chain {
@@ -28,7 +40,7 @@ func (c *chain) copy() *chain {
 	for k, v := range c.facts {
 		facts[k] = v
 	}
-	return &chain{seals: slices.Clone(c.seals), facts: facts}
+	return &chain{seals: slices.Clone(c.seals), facts: facts, ended: slices.Clone(c.ended)}
 }
 
 func (c *chain) seal(b byte) { c.seals = append(c.seals, bytes.Repeat([]byte{b}, 32)) }
@@ -222,4 +234,49 @@ func TestWatch(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// TestAcked: an attempt that the ledger said it holds must be there, before any seal covers it; and a new connection is looked at
+// before work is taken over it, and after.
+func TestAcked(t *testing.T) {
+	live, path := &chain{}, filepath.Join(t.TempDir(), "seen")
+	live.seal(1)
+	w := newWitness(t, path, live)
+	look(t, w, false)
+	backup := live.copy()
+	end := func(no int, err error) {
+		a := ledger.Attempt{Delivery: 1, No: no, Node: "n1"}
+		if err == nil {
+			live.ended = append(live.ended, a)
+		}
+		w.Acked([]ledger.Change{{Attempt: &a}}, []error{err})
+	}
+	end(1, nil)
+	end(2, errors.New("perhaps not"))
+	look(t, w, false)
+	between := live.copy()
+	end(2, nil)
+	look(t, w, false)
+	for _, past := range []*chain{backup, between} {
+		w.l = past
+		if err := w.Sure(t.Context()); err != nil {
+			t.Fatalf("without a new connection: %v", err)
+		}
+		w.Connected()
+		for range 2 { // it stays in doubt
+			if err := w.Sure(t.Context()); !errors.Is(err, ledger.ErrPast) {
+				t.Fatalf("over a new connection: %v", err)
+			}
+		}
+		// The next start does not know what was acknowledged, but that something was missing; until it is declared restored.
+		next := newWitness(t, path, past)
+		look(t, next, true)
+		if err := next.Accept(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		look(t, newWitness(t, path, past), false)
+		w.seen = memory{} // as it was
+		w.l = live
+		look(t, w, false)
+	}
 }

@@ -34,6 +34,9 @@ type Options struct {
 	Conns int
 	// Timeout is how long a step may take before the database counts as hung; 0: 10 s. Verify, Reseal and migrations take their time.
 	Timeout time.Duration
+	// Connected, when set, is told of every new connection before it is used: it may lead to another server than the last, or to one
+	// that was brought back to an earlier time.
+	Connected func()
 	// Fault, when set, is asked before each durable step: at "begin" (before the transaction), "commit-before" and "commit-after". An
 	// error makes the step fail: the first two as not done, the last as done, but reported failed. For tests.
 	Fault func(point string) error
