@@ -156,12 +156,16 @@ func (d *dispatcher) claim(ctx context.Context, name string, room int) error {
 		return err
 	}
 	d.mu.Lock()
+	if d.stopping {
+		d.mu.Unlock()
+		for _, c := range work {
+			d.g.record(c, d.g.notBegun(c, "the guard stopped"))
+		}
+		return nil
+	}
 	defer d.mu.Unlock()
 	l := d.lane(name)
 	l.backlog = len(work) >= room
-	if d.stopping {
-		return nil // Recover takes the lease back at the next start; nothing was tried
-	}
 	for _, c := range work {
 		l.seats++
 		d.running.Add(1)

@@ -120,17 +120,18 @@ type lived struct {
 var errFault = errors.New("the disk says no")
 
 // live runs one life in which the n-th step of that kind fails, and reports whether there was an n-th.
-func live(t *testing.T, f life, point string, n int, gone bool) (hit bool) {
+func live(t *testing.T, f life, point string, n int, gone bool) bool {
 	l := &lived{stage: newStageAt(t, quick, 20*time.Second, 90*time.Second), once: map[string]int{}, promised: map[ledger.MessageID]bool{}}
 	l.hop.set(l.answers(f.hop))
-	steps := 0
+	steps := 0 // of the ledger's one writer
+	var hit atomic.Bool
 	l.fault = func(p string) error {
 		if l.gone.Load() {
 			return errFault
 		}
-		if p == point && !hit {
+		if p == point && !hit.Load() {
 			if steps++; steps == n {
-				hit = true
+				hit.Store(true)
 				l.gone.Store(gone)
 				return errFault
 			}
@@ -138,13 +139,13 @@ func live(t *testing.T, f life, point string, n int, gone bool) (hit bool) {
 		return nil
 	}
 	f.run(l)
-	before := hit
+	before := hit.Load()
 	l.pass(f.ends)
-	if hit != before {
+	if hit.Load() != before {
 		l.pass(f.ends) // what failed at the last moment has its time, too
 	}
 	l.check()
-	return hit
+	return hit.Load()
 }
 
 // answers adds to a hop those that answer otherwise once: busy, cut off after the end of data, a bug of ours.

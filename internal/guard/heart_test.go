@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -336,10 +339,12 @@ func TestLimitAcrossNodes(t *testing.T) {
 		w.nodes[2].kill()
 		w.nodes[0].halt()
 		settled("four nodes")
+		w.pass(time.Hour)
+		w.mu.Lock()
 		if w.most > limit {
 			t.Errorf("%d attempts were under way at once, limit %d", w.most, limit)
 		}
-		w.pass(time.Hour)
+		w.mu.Unlock()
 		w.whole()
 	})
 }
@@ -399,6 +404,8 @@ func TestWatchedOnce(t *testing.T) {
 				if n.town.story(id).Deliveries[0].Watch.After(time.Now()) {
 					return false
 				}
+				w.mu.Lock()
+				defer w.mu.Unlock()
 				if watcher == nil { // it has seen what is overdue, and falls asleep over it
 					watcher = n
 					n.pause()
@@ -578,6 +585,57 @@ func TestLeave(t *testing.T) {
 			t.Errorf("%+v, %v; want a and z", a, err)
 		}
 	})
+}
+
+// What a load balancer and Prometheus are told of a node's standing.
+func TestReadyAmongNodes(t *testing.T) {
+	t.Parallel()
+	p := newPlain(t, "")
+	g, err := New(Options{Config: p.cfg, Store: p.store, Cluster: p.store.(ledger.Cluster), Keys: p.keys, Deliverer: p.hop, Senders: senderCheck{}, Node: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- g.metrics.serve(ctx, l) }()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	says := func(path string, code int, words ...string) {
+		t.Helper()
+		r, err := client.Get("http://" + l.Addr().String() + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Body.Close()
+		text, err := io.ReadAll(r.Body)
+		if err != nil || r.StatusCode != code {
+			t.Errorf("%s: %d %s, %v, want %d", path, r.StatusCode, text, err, code)
+		}
+		for _, word := range words {
+			if !strings.Contains(string(text), word) {
+				t.Errorf("%s lacks %q:\n%s", path, word, text)
+			}
+		}
+	}
+	says("/readyz", 503, "has not begun")
+	if err := g.heart.begin(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	says("/readyz", 200, "ready")
+	says("/metrics", 200, "postvagt_nodes 1", "postvagt_node_beat_age_seconds ", "postvagt_node_clock_ahead_seconds 0", "postvagt_node_beat_failures_total 0",
+		"postvagt_nodes_reaped_total 0", "postvagt_deliveries_reaped_total 0", "postvagt_outcomes_fenced_total 0")
+	g.heart.mu.Lock()
+	g.heart.last = g.heart.last.Add(lifeMargin - lifeTime)
+	g.heart.mu.Unlock()
+	says("/readyz", 503, "has not beaten for")
+	says("/healthz", 200)
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
 }
 
 func newTestConfig(t *testing.T) *config.Config {

@@ -362,7 +362,7 @@ func (v view) Close() error { return nil }
 func (v view) Beat(ctx context.Context, now time.Time, node, life string, ttl time.Duration) (ledger.Alive, error) {
 	return call(v, ctx, "beat", func() (ledger.Alive, error) {
 		a, err := v.n.town.store.Beat(ctx, v.at(now), node, life, ttl)
-		a.Skew = v.at(now).Sub(time.Now()) // as an engine with a clock of its own says
+		a.Skew = time.Until(v.at(now)) // as an engine with a clock of its own says
 		return a, err
 	})
 }
