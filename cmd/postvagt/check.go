@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -31,6 +32,7 @@ func (c checkCmd) Run(s streams) error {
 	if only != "" {
 		said = describe(alone(cfg, only), c.Lang)
 	}
+	said.Warnings = append(said.Warnings, databaseRisks(context.Background(), cfg, c.Lang == "da")...)
 	if c.JSON {
 		return json.NewEncoder(s.out).Encode(said)
 	}
@@ -43,6 +45,7 @@ func (c checkCmd) Run(s streams) error {
 	for _, line := range said.Ways {
 		fmt.Fprintln(s.out, line)
 	}
+	fmt.Fprintln(s.out, said.Ledger)
 	fmt.Fprintln(s.out, said.Bodies)
 	for _, line := range said.Apart {
 		fmt.Fprintln(s.out, line)
@@ -58,6 +61,7 @@ type description struct {
 	Authorities []authorityWords `json:"authorities"`
 	Ways        []string         `json:"ways"`
 	Apart       []string         `json:"apart,omitempty"` // with several authorities: who is apart from whom, and what they share
+	Ledger      string           `json:"ledger"`
 	Bodies      string           `json:"bodies"`
 	Warnings    []string         `json:"warnings"`
 }
@@ -69,7 +73,7 @@ type authorityWords struct {
 }
 
 func describe(c *config.Config, lang string) description {
-	d := description{Warnings: append([]string{}, c.Warnings...), Bodies: bodies(c, lang == "da")}
+	d := description{Warnings: append([]string{}, c.Warnings...), Ledger: engineWords(c, lang == "da"), Bodies: bodies(c, lang == "da")}
 	for _, a := range c.Authorities {
 		w := authorityWords{Name: a.Name, Words: policy.Describe(a.Policy, lang)}
 		if p, err := policy.New(a.Policy); err == nil {

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"postvagt/internal/config"
@@ -38,6 +39,13 @@ func (c serveCmd) Run(s streams) error {
 	log := newLog(s, cfg.Log)
 	for _, w := range cfg.Warnings {
 		log.Warn(w)
+	}
+	if cfg.Store.Postgres != "" {
+		if p, err := pgx.ParseConfig(string(cfg.Store.Postgres)); err == nil {
+			if risk := wayRisk(p, false); risk != "" {
+				log.Warn(risk)
+			}
+		}
 	}
 	i, w, err := start(cfg, s.err)
 	if err != nil {
