@@ -7,16 +7,10 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"postvagt/internal/ledger"
 	"postvagt/internal/ledger/ledgertest"
 )
-
-func pgxPool(t *testing.T, cfg *pgxpool.Config) (*pgxpool.Pool, error) {
-	t.Helper()
-	return pgxpool.NewWithConfig(context.Background(), cfg)
-}
 
 // raw runs SQL behind the ledger's back, as somebody with a shell could.
 func raw(t *testing.T, dsn, script string) error {

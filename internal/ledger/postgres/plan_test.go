@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"postvagt/internal/ledger"
 )
@@ -39,6 +40,20 @@ func (r *recorder) TraceBatchQuery(_ context.Context, _ *pgx.Conn, d pgx.TraceBa
 	r.note(d.SQL, d.Args)
 }
 func (r *recorder) TraceBatchEnd(context.Context, *pgx.Conn, pgx.TraceBatchEndData) {}
+
+// record has every statement noted that the store sends from now on.
+func record(t *testing.T, s *Store) *recorder {
+	t.Helper()
+	rec := &recorder{seen: map[string]int{}}
+	cfg := s.pool.Config()
+	cfg.ConnConfig.Tracer = rec
+	s.pool.Close()
+	var err error
+	if s.pool, err = pgxpool.NewWithConfig(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	return rec
+}
 
 // scans are statements that walk a table on purpose: what they walk is small, or they say that they grow.
 var scans = map[string][]string{
@@ -94,14 +109,7 @@ func base(relation string) string {
 func TestPlans(t *testing.T) {
 	dsn := database(t)
 	s := openStore(t, dsn, Options{})
-	rec := &recorder{seen: map[string]int{}}
-	cfg := s.pool.Config()
-	cfg.ConnConfig.Tracer = rec
-	s.pool.Close()
-	var err error
-	if s.pool, err = pgxPool(t, cfg); err != nil {
-		t.Fatal(err)
-	}
+	rec := record(t, s)
 	workOnEverything(t, s)
 	conn, err := pgx.Connect(t.Context(), dsn)
 	if err != nil {

@@ -32,7 +32,7 @@ type Options struct {
 	Serve bool
 	// Conns is the most connections at a time; 0: 16, or what the address says (pool_max_conns).
 	Conns int
-	// Timeout is how long a step may take before the database counts as hung; 0: 10 s. Verify, Reseal and migrations take their time.
+	// Timeout is how long a step may take before the database counts as hung; 0: 10 s. Verify, migrations and the removal of a month take their time.
 	Timeout time.Duration
 	// Connected, when set, is told of every new connection before it is used: it may lead to another server than the last, or to one
 	// that was brought back to an earlier time.
