@@ -42,7 +42,7 @@ func (o *Operator) Restored(ctx context.Context, act Act, arrived Arrival) (doub
 		return nil, err
 	}
 	act = Act{By: detect.Mask(act.By), Reason: detect.Mask(act.Reason)}
-	for _, kind := range []ledger.Kind{ledger.Mail, ledger.Notice} {
+	for _, kind := range []ledger.Kind{ledger.Notice, ledger.Mail} { // notices first: those that this writes have not been sent
 		ids, err := o.store.Find(ctx, ledger.Query{Kind: kind, States: []ledger.State{ledger.Queued, ledger.Held}, Limit: math.MaxInt32})
 		if err != nil {
 			return doubts, fmt.Errorf("find what is open: %w", err)
