@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"hash"
 	"slices"
@@ -50,22 +49,29 @@ func (t *tx) drop(m month) {
 	}
 }
 
-// dropMonths drops the months that row by row have become empty. What is in others' way is left for the next time.
+// dropMonths drops the oldest months that row by row have become empty, up to the first that is not. What is in others' way is left for
+// the next time.
 func (s *Store) dropMonths(ctx context.Context) error {
 	var all []month
-	err := s.read(ctx, func(t *tx) (err error) { all, err = t.months(); return err })
+	if err := s.read(ctx, func(t *tx) (err error) { all, err = t.months(); return err }); err != nil {
+		return err
+	}
 	for _, m := range all {
-		err = errors.Join(err, s.do(ctx, func(t *tx) error {
+		used := false
+		err := s.do(ctx, func(t *tx) (err error) {
 			for _, table := range parted {
-				if used, err := t.exists("SELECT 1 FROM " + table + m.suffix + " LIMIT 1"); err != nil || used {
+				if used, err = t.exists("SELECT 1 FROM " + table + m.suffix + " LIMIT 1"); err != nil || used {
 					return err
 				}
 			}
 			t.drop(m) // nobody writes into a month that has passed
 			return nil
-		}))
+		})
+		if err != nil || used {
+			return err
+		}
 	}
-	return err
+	return nil
 }
 
 // pruneMonth removes the oldest month at once when everything in it is one authority's and its rows may go: nothing is touched row by

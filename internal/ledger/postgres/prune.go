@@ -41,8 +41,8 @@ func (s *Store) Prune(ctx context.Context, now time.Time, authority string, r le
 		}
 		return p.round(max)
 	})
-	if err == nil && done.Rows > 0 {
-		s.dropMonths(ctx) // a convenience: what is empty costs nearly nothing
+	if err == nil && !done.More {
+		s.dropMonths(ctx) // when it fails, they are dropped another time: what is empty costs nearly nothing
 	}
 	if err != nil {
 		return ledger.Pruned{}, fmt.Errorf("prune: %w", err)
@@ -380,10 +380,11 @@ func (p *pruning) removeRows(ids []string, proof *ledger.Proof) error {
 	p.exec("DELETE FROM delivery_final WHERE message = ANY($1) AND message BETWEEN $2 AND $3", in...)
 	p.exec("DELETE FROM message WHERE id = ANY($1) AND id BETWEEN $2 AND $3", in...)
 	// Batches that have no event left lose their leaves: the seal's own hash stands for them.
-	p.exec(`DELETE FROM leaf AS l USING (SELECT DISTINCT s.first, s.last FROM unnest($2::bigint[]) AS u (seq),
-			LATERAL (SELECT first, last FROM seal WHERE authority = $1 AND last >= u.seq ORDER BY last LIMIT 1) AS s) AS s
-		WHERE l.authority = $1 AND l.seq BETWEEN s.first AND s.last
-		AND NOT EXISTS (SELECT FROM event AS e WHERE e.authority = $1 AND e.seq BETWEEN s.first AND s.last)`, p.authority, seqs)
+	p.exec(`WITH touched AS MATERIALIZED (SELECT DISTINCT s.first, s.last FROM unnest($2::bigint[]) AS u (seq),
+			LATERAL (SELECT first, last FROM seal WHERE authority = $1 AND last >= u.seq ORDER BY last LIMIT 1) AS s),
+		gone AS MATERIALIZED (SELECT first, last FROM touched AS s
+			WHERE NOT EXISTS (SELECT FROM event AS e WHERE e.authority = $1 AND e.seq BETWEEN s.first AND s.last))
+		DELETE FROM leaf AS l USING gone AS s WHERE l.authority = $1 AND l.seq BETWEEN s.first AND s.last`, p.authority, seqs)
 	return p.flush()
 }
 
