@@ -230,7 +230,10 @@ func tellStory(w io.Writer, s ledger.Story) {
 func tellDelivery(w io.Writer, s ledger.Story, d ledger.Delivery) {
 	fmt.Fprintf(w, "  to %s: %s\n", cmp.Or(d.Recipient.Shown, removed), stateWords(d))
 	fmt.Fprintf(w, "    verdict: %s (rule %s)\n", policy.Explain(d.Verdict, "en"), d.Verdict.Rule)
-	if d.Possibly {
+	switch {
+	case d.Possibly && d.Verdict.Reason == policy.Restored:
+		fmt.Fprintf(w, "    it may have arrived in the time that was lost when the ledger was restored from a copy\n")
+	case d.Possibly:
 		fmt.Fprintf(w, "    an attempt was cut off when the message may have been handed over already: it may have arrived, and may arrive twice\n")
 	}
 	for _, e := range s.Events {
