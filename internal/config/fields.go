@@ -140,7 +140,7 @@ var fields = []field{
 	{Path: "authorities[].notices", Type: "mapping", Doc: "How people are told"},
 	{Path: "authorities[].notices.from", Type: "address", Otherwise: "postvagt@ the first domain", Doc: "The address notices come from. They say that they cannot be answered and name `contact`; let answers reach people all the same, for some will answer"},
 	{Path: "authorities[].notices.language", Type: "language", Default: "da", Sample: "da", Doc: "Which language stands first, `da` or `en`; both are always there"},
-	{Path: "authorities[].notices.repaired", Type: "choice", Default: "each", Sample: "digest", Doc: "How senders are told of a repair: `each` message, a `digest`, or `off`"},
+	{Path: "authorities[].notices.repaired", Type: "choice", Default: "each", Sample: "digest", Doc: "How senders are told of a repair: of `each` message once, when it has been sent to the first recipient, in a `digest`, or `off`"},
 	{Path: "authorities[].notices.digest", Type: "duration", Default: "24h", Doc: "How often a digest is sent"},
 	{Path: "authorities[].notices.tell_outside", Type: "choice", Default: "authenticated", Sample: "authenticated", Doc: "Which outside senders are told that their mail could not reach a mailbox inside: `authenticated` ones, `always`, or `never`. Telling a forged sender troubles a stranger"},
 	{Path: "authorities[].retention", Type: "mapping", Doc: "How long the ledger keeps what has ended, by the message's class, counted from when its last delivery ended. A notice stays as long as what it tells of. What is not given is kept for ever; how long something may and must be kept is the authority's to decide. `postvagt prune` says what would go"},

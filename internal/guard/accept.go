@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,8 +55,12 @@ func (in intake) said(c *smtpin.Client, sender, to mail.Address, r *smtpin.Reply
 		return
 	}
 	in.metrics.refused.WithLabelValues(strconv.Itoa(r.Code), r.Enhanced).Inc()
-	in.log.Info("refused", "client", c.IP, "listener", in.listener, "sender", detect.Mask(string(sender)), "recipient", detect.Mask(string(to)),
-		"code", r.Code, "enhanced", r.Enhanced, "text", r.Text, "err", r.Err)
+	log := in.log
+	if r.Err != nil {
+		log = log.With("err", r.Err)
+	}
+	log.Info("refused", "client", c.IP, "listener", in.listener, "sender", detect.Mask(string(sender)), "recipient", detect.Mask(string(to)),
+		"code", r.Code, "enhanced", r.Enhanced, "text", r.Text)
 }
 
 func (in intake) maySendAs(user string, sender mail.Address) bool {
@@ -104,6 +109,7 @@ func (in intake) Data(ctx context.Context, e *smtpin.Envelope, data []byte) (rep
 
 // take makes a message that was read durable; it answers 250 when custody has passed.
 func (in intake) take(ctx context.Context, in2 *incoming, started time.Time) *smtpin.Reply {
+	in2.envelope = once(in2.envelope)
 	if _, err := in.keys.Of(in2.authority.Name); err != nil {
 		return temporary("The mail of this authority cannot be stored just now.", err)
 	}
@@ -121,6 +127,45 @@ func (in intake) take(ctx context.Context, in2 *incoming, started time.Time) *sm
 	in.log.Info("accepted", "message", a.Message.ID, "direction", in2.direction, "authority", in2.authority.Name,
 		"size", len(in2.message.Raw), "recipients", len(a.Deliveries), "findings", len(in2.report.Findings), "client", a.Message.Client)
 	return &smtpin.Reply{Code: 250, Enhanced: "2.0.0", Text: "Accepted as " + string(a.Message.ID)}
+}
+
+// once is the envelope with each recipient named once: whoever was named twice gets one copy. What was asked to be told of either is asked of
+// the one, and the first ORCPT stands.
+func once(e *smtpin.Envelope) *smtpin.Envelope {
+	out := *e
+	out.Recipients = nil
+	at := map[string]int{}
+	for _, r := range e.Recipients {
+		key := r.Address.Local() + "@" + strings.ToLower(r.Address.Domain()) // only the domain's case means nothing (RFC 5321, section 2.4)
+		i, named := at[key]
+		if !named {
+			at[key] = len(out.Recipients)
+			out.Recipients = append(out.Recipients, r)
+			continue
+		}
+		first := &out.Recipients[i]
+		first.Notify, first.ORcpt = bothNotify(first.Notify, r.Notify), cmp.Or(first.ORcpt, r.ORcpt)
+	}
+	return &out
+}
+
+// bothNotify is the NOTIFY that asks for all that either asks for. Without one, failures and delays are told (RFC 3461, section 4.1).
+func bothNotify(a, b string) string {
+	var words []string
+	for _, list := range []string{a, b} {
+		for w := range strings.SplitSeq(strings.ToUpper(cmp.Or(list, "FAILURE,DELAY")), ",") {
+			if w = strings.TrimSpace(w); w != "NEVER" && !slices.Contains(words, w) {
+				words = append(words, w)
+			}
+		}
+	}
+	switch {
+	case strings.EqualFold(a, b):
+		return a
+	case len(words) == 0:
+		return "NEVER"
+	}
+	return strings.Join(words, ",")
 }
 
 // incoming is a message between accept and queue.

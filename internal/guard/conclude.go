@@ -34,24 +34,44 @@ func (g *Guard) conclude(ctx context.Context, c ledger.Claimed, receipt deliver.
 	return changes
 }
 
-// settle fills in where each delivery goes from here. Notices about several recipients of the message are one.
+// end concludes an attempt and records it. Lanes of one message that end at the same time take turns, so that each sees what the one before has told.
+func (g *Guard) end(ctx context.Context, c ledger.Claimed, receipt deliver.Receipt, results []deliver.Result, started time.Time) {
+	if tells(c, results) {
+		defer g.turns.take(c.Message.ID)()
+	}
+	g.record(c, g.conclude(ctx, c, receipt, results, started))
+}
+
+// settle fills in where each delivery goes from here. Notices about several recipients of the message are one, also where
+// they have different next hops: see beside.
 func (g *Guard) settle(ctx context.Context, c ledger.Claimed, receipt deliver.Receipt, results []deliver.Result, changes []ledger.Change) {
 	tell := gathered{teller: g.teller, message: c.Message}
+	var rest beside
+	if tells(c, results) {
+		rest = g.beside(ctx, c)
+	}
 	for i, r := range results {
 		ch, t := &changes[i], trial{delivery: c.Deliveries[i], result: r, receipt: receipt, at: changes[i].At}
 		switch {
 		case r.Outcome == deliver.Delivered:
 			ch.To = ledger.Delivered
 			ch.Event = ledger.Event{Kind: "delivered", Detail: t.words()}
-			tell.arrival(i, t)
+			tell.arrival(i, t, rest)
 		case c.Message.Kind == ledger.Notice:
 			g.noticeFailed(ctx, c.Message, t, ch)
+		case r.Outcome == unreadable && !t.last():
+			g.later(t, ch)
+		case r.Outcome == unreadable:
+			g.heldUnread(c.Message, t, ch)
+			tell.add(ledger.TellHeld, i, t)
 		case !t.last() && !g.tooOften(ctx, t):
 			g.later(t, ch)
 			if r.Outcome == deliver.TooLow && !told(t.delivery, ledger.TellDelayed) {
 				// Told at once: a channel seldom gets stronger by itself, and the sender can act.
-				tell.add(ledger.TellDelayed, i, t)
-				ch.Watch = t.delivery.Deadline
+				if ch.Watch = rest.meet; ch.Watch.IsZero() {
+					tell.add(ledger.TellDelayed, i, t)
+					ch.Watch = t.delivery.Deadline
+				}
 			}
 		case c.Message.Direction == policy.Inbound && r.Outcome == deliver.Deferred && !r.Reached:
 			g.later(t, ch) // our own server is away: the mail is late, not lost, and that is said again each time
@@ -60,9 +80,11 @@ func (g *Guard) settle(ctx context.Context, c ledger.Claimed, receipt deliver.Re
 		case c.Message.Direction == policy.Inbound:
 			g.heldInside(c.Message, t, ch)
 			tell.add(ledger.TellHeld, i, t)
+		case t.last() && !rest.meet.IsZero(): // the watch returns it, together with what else has ended by then
+			ch.To, ch.Due, ch.Watch = ledger.Queued, ch.At.Add(stuckTime), rest.meet
+			ch.Event = ledger.Event{Kind: "deferred", Detail: t.words() + "; other recipients are waited for, so that one notice tells of all"}
 		default:
-			ch.To, ch.Watch, ch.Deadline = ledger.Returning, ledger.Never, ch.At.Add(g.cfg.Delivery.Return)
-			ch.Event = ledger.Event{Kind: "returning", Detail: t.words()}
+			g.returning(t, ch)
 			tell.add(ledger.TellReturned, i, t)
 		}
 	}
@@ -74,6 +96,12 @@ func (g *Guard) settle(ctx context.Context, c ledger.Claimed, receipt deliver.Re
 			changes[i].Lane = lane
 		}
 	}
+}
+
+// returning gives a delivery up.
+func (g *Guard) returning(t trial, ch *ledger.Change) {
+	ch.To, ch.Watch, ch.Deadline = ledger.Returning, ledger.Never, ch.At.Add(g.cfg.Delivery.Return)
+	ch.Event = ledger.Event{Kind: "returning", Detail: t.words()}
 }
 
 // mostUnknown is how often a delivery is repeated after an attempt that ended without an answer. Each may have arrived:
@@ -110,8 +138,11 @@ func (g *Guard) later(t trial, ch *ledger.Change) {
 		ch.Due = earliest(ch.Due, t.delivery.Deadline)
 	}
 	ch.Event = ledger.Event{Kind: "deferred", Detail: t.words()}
-	if t.result.Outcome == deliver.Unknown {
+	switch t.result.Outcome {
+	case deliver.Unknown:
 		ch.Event.Kind = "unknown"
+	case unreadable:
+		ch.Event.Kind = "unreadable"
 	}
 }
 
@@ -121,6 +152,15 @@ func (g *Guard) heldInside(m ledger.Message, t trial, ch *ledger.Change) {
 	held := g.teller.authorityNamed(m.Authority).Held
 	ch.To, ch.Owner, ch.Deadline, ch.Watch = ledger.Held, held.Owner, ch.At.Add(held.Within), ch.At
 	ch.Event = ledger.Event{Kind: "held", Detail: t.words()}
+}
+
+// heldUnread holds for the safety net what could not be read until its time was up. Nobody is told that it failed: the message
+// may be whole, and once it can be read, somebody releases it.
+func (g *Guard) heldUnread(m ledger.Message, t trial, ch *ledger.Change) {
+	a := g.teller.authorityNamed(m.Authority)
+	ch.To, ch.Owner, ch.Deadline, ch.Watch = ledger.Held, a.SafetyNet, ch.At.Add(a.Held.Within), ch.At
+	ch.Event = ledger.Event{Kind: "held", Detail: t.words()}
+	g.log.Error("a message could not be read from the ledger until its time was up; it is held, see postvagt held", "message", m.ID)
 }
 
 // noticeFailed moves a notice on: it is tried again until its watch time, which the watch clears, or climbs the ladder (law 3). A notice whose next rung lies behind
@@ -215,17 +255,17 @@ func (g *Guard) notBegun(c ledger.Claimed, why string) []ledger.Change {
 	return changes
 }
 
-// unread is the change for a message that could not be read from the ledger: like any failed attempt it is tried again, and
-// told when its time is up, and it says why.
-func (g *Guard) unread(ctx context.Context, c ledger.Claimed, started time.Time, err error) []ledger.Change {
-	failed := deliver.Result{Outcome: deliver.Deferred, Text: "the guard could not read the message from its own store"}
-	changes := g.conclude(ctx, c, deliver.Receipt{}, slices.Repeat([]deliver.Result{failed}, len(c.Deliveries)), started)
-	for i := range changes {
-		if ch := &changes[i]; ch.To == ledger.Queued && ch.Climb == nil {
-			ch.Event = ledger.Event{Kind: "unreadable", Detail: detect.Mask(err.Error())}
-		}
-	}
-	return changes
+// unreadable is the outcome of an attempt for which the message could not be read from the guard's own store: its key is not
+// there, or its body. The hop was not asked.
+const unreadable deliver.Outcome = "unreadable"
+
+// unread ends the attempt for a message that could not be read. It stays queued, and is tried again: a key or a store that comes back
+// still saves the mail. When its time is up it is held for the safety net.
+func (g *Guard) unread(ctx context.Context, c ledger.Claimed, started time.Time, err error) {
+	failed := deliver.Result{Outcome: unreadable, Text: "the message could not be read from the guard's own store: " + detect.Mask(err.Error())}
+	results := slices.Repeat([]deliver.Result{failed}, len(c.Deliveries))
+	g.end(ctx, c, deliver.Receipt{}, results, started)
+	g.metrics.attempted(c, deliver.Receipt{}, results)
 }
 
 // trial is an attempt's result for one delivery, as notices need it.
@@ -272,6 +312,10 @@ func (t trial) problem() notice.Problem {
 	switch {
 	case r.Outcome == deliver.TooLow:
 		return notice.LevelTooLow
+	case r.Outcome == unreadable:
+		return notice.OwnStore
+	case r.Outcome == untried, r.Outcome == deliver.Unknown && !r.Reached: // the second: a fault of the guard's own
+		return notice.OurSide
 	case r.Outcome != deliver.Refused && !r.Reached:
 		return notice.NoContact
 	case r.Outcome != deliver.Refused:

@@ -336,7 +336,7 @@ func (d *dispatcher) try(c ledger.Claimed, j job) (heard contact) {
 	request, err := d.request(c, j)
 	if err != nil {
 		log.Error("a message could not be read from the ledger; it waits", "err", err)
-		d.g.record(c, d.g.unread(context.WithoutCancel(d.attempts), c, started, err))
+		d.g.unread(context.WithoutCancel(d.attempts), c, started, err)
 		return unsaid
 	}
 	if why := d.hindered(c, j); why != "" { // reading the body took its time
@@ -350,7 +350,7 @@ func (d *dispatcher) try(c ledger.Claimed, j job) (heard contact) {
 		d.putDown(c, lost)
 		return unsaid
 	}
-	d.g.record(c, d.g.conclude(context.WithoutCancel(d.attempts), c, receipt, results, started))
+	d.g.end(context.WithoutCancel(d.attempts), c, receipt, results, started)
 	d.g.metrics.attempted(c, receipt, results)
 	for i, r := range results {
 		log.Info("attempted", "delivery", c.Deliveries[i].ID, "outcome", r.Outcome, "code", r.Code, "text", r.Text, "hop", receipt.Hop, "level", receipt.Level, "took", receipt.Took)

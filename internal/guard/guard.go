@@ -71,6 +71,7 @@ type Guard struct {
 	passwords  passwordCache
 	rates      rates
 	recipients recipients
+	turns      *turns
 	unsealed   chan struct{}  // capacity 1: events were written that the chain does not hold yet
 	busy       sync.WaitGroup // goroutines of Run
 }
@@ -78,7 +79,7 @@ type Guard struct {
 // New puts a guard together. It opens nothing yet but the TLS certificate, so that a bad one is said at once.
 func New(o Options) (*Guard, error) {
 	g := &Guard{cfg: o.Config, store: o.Store, keys: o.Keys, log: o.Log, node: o.Node, grace: o.Grace, lease: o.lease, look: o.look, ready: o.Ready,
-		listeners: o.Listeners, deliverer: o.Deliverer, unsealed: make(chan struct{}, 1)}
+		listeners: o.Listeners, deliverer: o.Deliverer, unsealed: make(chan struct{}, 1), turns: newTurns()}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
@@ -142,6 +143,9 @@ func (g *Guard) Run(ctx context.Context) error {
 	}
 	if cut > 0 {
 		g.log.Warn("attempts were cut off when the guard last ended; they are repeated and marked", "deliveries", cut)
+	}
+	if err := g.beginDigests(ctx); err != nil {
+		return err
 	}
 	listeners, err := g.open()
 	if err != nil {

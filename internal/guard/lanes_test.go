@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -11,6 +12,7 @@ import (
 
 	"postvagt/internal/deliver"
 	"postvagt/internal/ledger"
+	"postvagt/internal/mail"
 )
 
 // takes makes every attempt last for d.
@@ -187,10 +189,25 @@ func TestBodyUnreadable(t *testing.T) {
 		id = s.send("anna@eksempel.example", []string{"x@borger.example"}, letter("Hej", "Hej"))
 		ill.ill.Store(true)
 		s.hop.set(nil)
-		s.pass(5 * time.Minute) // for good: told like any other failure, even though the notices are hard to read, too
+		s.pass(5 * time.Minute) // until its time is up, and the notices are hard to read, too: held, for it is not known to be lost
 		ill.ill.Store(false)
 		s.pass(2 * time.Minute)
-		s.is(id, "x@borger.example returned")
+		s.is(id, "x@borger.example held")
+		if owner := s.story(id).Deliveries[0].Owner; owner != "sikkerhedsnet@eksempel.example" {
+			t.Errorf("its owner is %s", owner)
+		}
+		for _, to := range []mail.Address{"anna@eksempel.example", "familie@eksempel.example", "sikkerhedsnet@eksempel.example"} {
+			for _, n := range s.hop.to(to) {
+				if text := plainText(t, n.raw); strings.Contains(text, "forbindelse til modtagerens") || strings.Contains(text, "blev ikke leveret") {
+					t.Errorf("%s is told what is not so:\n%s", to, text)
+				}
+			}
+		}
+		if n, err := s.operator.Release(context.Background(), Choice{Message: id}, Act{"Bo Hansen", "nøglen er fundet"}); n != 1 || err != nil {
+			t.Fatal(n, err)
+		}
+		s.pass(time.Minute)
+		s.is(id, "x@borger.example delivered")
 	})
 }
 

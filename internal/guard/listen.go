@@ -122,7 +122,9 @@ type certificate struct {
 	files   config.TLS
 	log     *slog.Logger
 	current atomic.Pointer[tls.Certificate]
-	stamp   [2]time.Time  // of the files last read; owned by watch
+	stamp   [2]time.Time // of the files last read; owned by watch
+	bad     [2]time.Time // of the files that could not be used, said at saidAt; owned by watch
+	saidAt  time.Time
 	asked   chan struct{} // capacity 1
 }
 
@@ -176,7 +178,10 @@ func (c *certificate) look() {
 		return
 	}
 	if err := c.read(); err != nil {
-		c.log.Error("the new TLS certificate cannot be used; the old one stays", "err", err)
+		if s != c.bad || now().Sub(c.saidAt) >= time.Hour {
+			c.log.Error("the new TLS certificate cannot be used; the old one stays", "err", err)
+			c.bad, c.saidAt = s, now()
+		}
 		return // files are often replaced one after the other: look again
 	}
 	c.stamp = s

@@ -51,6 +51,33 @@ func writePair(t *testing.T, files config.TLS, name string, at time.Time) {
 	}
 }
 
+// A pair that cannot be used is said when it comes, not at each look.
+func TestBadCertificateIsSaidOnce(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	files := config.TLS{Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem")}
+	writePair(t, files, "en.example", time.Now().Add(-2*time.Hour))
+	var log strings.Builder
+	c, err := loadCertificate(files, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(files.Cert, []byte("halv"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		c.look()
+	}
+	if n := strings.Count(log.String(), "ERROR"); n != 1 {
+		t.Errorf("said %d times:\n%s", n, log.String())
+	}
+	c.saidAt = c.saidAt.Add(-time.Hour)
+	c.look()
+	if n := strings.Count(log.String(), "ERROR"); n != 2 {
+		t.Errorf("said %d times an hour later", n)
+	}
+}
+
 // A renewed certificate is used without a restart; one that cannot be read leaves the old one in use.
 func TestCertificateReload(t *testing.T) {
 	t.Parallel()

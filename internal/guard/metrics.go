@@ -7,13 +7,17 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"postvagt/internal/deliver"
+	"postvagt/internal/detect"
 	"postvagt/internal/ledger"
+	"postvagt/internal/level"
+	"postvagt/internal/policy"
 )
 
 // metrics are the guard's figures for Prometheus. No label holds an address or anything else of a message's.
@@ -43,6 +47,7 @@ func newMetrics(r *prometheus.Registry, g *Guard) *metrics {
 		pruned:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "postvagt_pruned_messages_total", Help: "Messages that retention took something from, by stage: details, rows."}, []string{"stage"}),
 		acceptTime: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "postvagt_accept_seconds", Help: "From the end of data to the reply: inspect, decide, store.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14)}),
 	}
+	m.begin()
 	r.MustRegister(m.messages, m.verdicts, m.findings, m.attempts, m.refused, m.fenced, m.pruned, m.acceptTime, sumsCollector{g})
 	if g.heart != nil {
 		m.beatFailures = prometheus.NewCounter(prometheus.CounterOpts{Name: "postvagt_node_beat_failures_total", Help: "Beats of this node that the ledger did not take."})
@@ -51,6 +56,42 @@ func newMetrics(r *prometheus.Registry, g *Guard) *metrics {
 		r.MustRegister(m.beatFailures, m.reapedNodes, m.reapedDeliveries, heartCollector{g.heart})
 	}
 	return m
+}
+
+// begin puts every pair of labels that is known at 0. A counter that is not there until it first counts cannot show silence, and its first
+// step is not seen by rate().
+func (m *metrics) begin() {
+	for _, a := range m.guard.cfg.Authorities {
+		for _, d := range []policy.Direction{policy.Outbound, policy.Inbound} {
+			m.messages.WithLabelValues(a.Name, string(d))
+		}
+	}
+	for _, action := range []policy.Action{policy.Send, policy.Repair, policy.Hold, policy.Return} {
+		for _, reason := range []policy.Reason{policy.Clean, policy.ClassAllows, policy.InsideRecipient, policy.ReadableNumber, policy.CannotRepair,
+			policy.NumberAddress, policy.NotInspected, policy.OwnRule, policy.Loop} {
+			m.verdicts.WithLabelValues(string(action), string(reason))
+		}
+	}
+	for _, kind := range []detect.Kind{detect.CPR, detect.Uninspected} {
+		for _, place := range []detect.PlaceKind{detect.InHeader, detect.InPartHeader, detect.InFileName, detect.InText, detect.InHidden, detect.InAttachment, detect.InEnvelope} {
+			m.findings.WithLabelValues(string(kind), string(place))
+		}
+	}
+	for _, kind := range []ledger.Kind{ledger.Mail, ledger.Notice} {
+		for _, outcome := range []deliver.Outcome{deliver.Delivered, deliver.Deferred, deliver.Refused, deliver.TooLow, deliver.Unknown, unreadable} {
+			for l := level.None; l <= level.EndToEnd; l++ {
+				m.attempts.WithLabelValues(string(kind), string(outcome), l.String())
+			}
+		}
+	}
+	for code, enhanced := range map[int][]string{450: {"4.7.1"}, 451: {"4.3.0"}, 452: {"4.5.3"}, 535: {"5.7.8"}, 550: {"5.1.1", "5.7.1"}, 553: {"5.7.1"}} {
+		for _, e := range enhanced {
+			m.refused.WithLabelValues(strconv.Itoa(code), e)
+		}
+	}
+	for _, stage := range []string{"details", "rows"} {
+		m.pruned.WithLabelValues(stage)
+	}
 }
 
 // heartCollector tells at each scrape how this node stands among the nodes.

@@ -90,6 +90,7 @@ type gathered struct {
 	kinds   []gatheredKind // in the order they came
 	trials  map[gatheredKind][]trial
 	changes map[gatheredKind][]int
+	also    map[gatheredKind][]trial // what the notice tells of besides, which does not change now
 }
 
 type gatheredKind struct {
@@ -109,17 +110,34 @@ func (g *gathered) add(tells ledger.TellKind, change int, t trial) {
 	g.changes[k] = append(g.changes[k], change)
 }
 
-// arrival adds what a delivered message calls for: a repair is told when the mail has been sent.
-func (g *gathered) arrival(change int, t trial) {
+// arrival adds what a delivered message calls for: a repair is told when the mail has been sent to the first recipient, of all who get it repaired.
+func (g *gathered) arrival(change int, t trial, rest beside) {
 	if g.message.Kind == ledger.Notice {
 		return
 	}
 	d := t.delivery
-	if d.Body == 1 && !told(d, ledger.TellRepaired) && g.teller.authorityNamed(g.message.Authority).Notices.Repaired == "each" {
-		g.add(ledger.TellRepaired, change, t)
+	if d.Body == 1 && !told(d, ledger.TellRepaired) && !slices.Contains(rest.told[d.ID], ledger.TellRepaired) && g.teller.authorityNamed(g.message.Authority).Notices.Repaired == "each" {
+		g.add(ledger.TellRepaired, change, trial{delivery: d, at: t.at})
+		g.repairedToo(d.Notify, rest.repaired)
 	}
 	if wants(d.Notify, "SUCCESS") && !t.receipt.DSN {
 		g.add(ledger.TellDelivered, change, t) // RFC 3461, section 5.2.2: relayed to a hop that does not offer DSN
+	}
+}
+
+// repairedToo adds to what is told of a repair the recipients who get the same later.
+func (g *gathered) repairedToo(notify string, waiting []ledger.Delivery) {
+	k := gatheredKind{ledger.TellRepaired, notify}
+	if g.also[k] != nil {
+		return
+	}
+	if g.also == nil {
+		g.also = map[gatheredKind][]trial{}
+	}
+	for _, d := range waiting {
+		if d.Notify == notify {
+			g.also[k] = append(g.also[k], trial{delivery: d})
+		}
 	}
 }
 
@@ -134,6 +152,7 @@ func (g *gathered) into(ctx context.Context, changes []ledger.Change) error {
 				trials[i].delivery.Deadline = changes[c].Deadline
 			}
 		}
+		trials = append(trials, g.also[k]...)
 		n, err := g.teller.write(ctx, telling{tells: k.tells, message: g.message, trials: trials, at: first.At, by: g.by, why: g.why})
 		if err != nil {
 			return err
@@ -166,10 +185,7 @@ func (t *teller) write(ctx context.Context, w telling) (*ledger.NewNotice, error
 	if !t.wanted(w) {
 		return nil, nil
 	}
-	r, err := t.rungFrom(ctx, w.tells, w.message, w.trials[0].delivery, 0, "")
-	if err != nil {
-		return nil, err
-	}
+	r := t.rungFrom(ctx, w.tells, w.message, w.trials[0].delivery, 0, "")
 	if r == nil {
 		if w.tells == ledger.TellReturned || w.tells == ledger.TellHeld {
 			return nil, fmt.Errorf("no rung to tell %s on", w.tells) // unreachable: the safety net is required configuration
@@ -217,7 +233,7 @@ func (t *teller) addressed(w telling, r rung) (*ledger.NewNotice, error) {
 			HeaderID: "<" + string(id) + "@" + t.cfg.Host + ">", Size: len(raw), Client: "the guard", UTF8: !r.to.ASCII(),
 			Unit: w.message.Unit, Language: w.message.Language, AcceptedAt: w.at},
 		Delivery: ledger.NewDelivery{Recipient: shown, Inside: t.policyOf(a.Name).Inside(r.to), State: ledger.Queued,
-			Verdict: policy.Verdict{Action: policy.Send, Reason: policy.Clean, Rule: "notice", Policy: t.policyOf(a.Name).Version()},
+			Verdict: policy.Verdict{Action: policy.Send, Reason: policy.Clean, Rule: policy.RuleNotice, Policy: t.policyOf(a.Name).Version()},
 			Lane:    t.lane(a, r.to), Owner: a.SafetyNet, Due: w.at, Deadline: w.at.Add(t.cfg.Delivery.Return),
 			Watch: w.at.Add(t.cfg.Delivery.Delay), Rung: r.no}}, nil
 }
@@ -228,7 +244,7 @@ func (t *teller) facts(w telling, r rung) notice.Notice {
 	m := w.message
 	n := notice.Notice{Tells: w.tells, Lang: m.Language, At: w.at, From: mail.Address(a.Notices.From), To: r.to, Rung: r.no,
 		Reporting: t.cfg.Host, Authority: a.Name, Contact: a.Contact, By: w.by, Why: w.why,
-		Message: original(m), Since: w.since,
+		Message: original(m), Since: w.since, Untold: r.untold, Unit: m.Unit != "",
 		Owner: w.trials[0].delivery.Owner, Deadline: w.trials[0].delivery.Deadline}
 	for _, tr := range w.trials {
 		if tr.of == nil {
@@ -276,13 +292,18 @@ func subject(tells ledger.TellKind, m ledger.Message, t trial) notice.Subject {
 
 // rung is one step of the ladder sender → unit → safety net (law 3).
 type rung struct {
-	no int
-	to mail.Address
+	no     int
+	to     mail.Address
+	untold notice.Untold // from 1 on: why not the sender
 }
 
 // rungFrom returns the first rung from no on that has an address other than last; nil when the ladder is exhausted.
-func (t *teller) rungFrom(ctx context.Context, tells ledger.TellKind, m ledger.Message, d ledger.Delivery, no int, last mail.Address) (*rung, error) {
+func (t *teller) rungFrom(ctx context.Context, tells ledger.TellKind, m ledger.Message, d ledger.Delivery, no int, last mail.Address) *rung {
 	a := t.authorityNamed(m.Authority)
+	untold := notice.Failed
+	if no == 2 { // the unit was tried; whether the sender was before it follows from what is known
+		untold = t.whyNotSender(ctx, tells, m, d)
+	}
 	for ; no <= 2; no++ {
 		var to mail.Address
 		switch {
@@ -296,47 +317,48 @@ func (t *teller) rungFrom(ctx context.Context, tells ledger.TellKind, m ledger.M
 		case no == 1:
 			to = mail.Address(m.Unit)
 		default:
-			ok, err := t.mayTellSender(ctx, tells, m, d)
-			if err != nil {
-				return nil, err
-			}
-			if ok {
-				if to, err = t.open(m, m.Sender); err != nil {
-					return nil, err
-				}
+			if untold = t.whyNotSender(ctx, tells, m, d); untold == notice.Failed {
+				to = t.senderOf(m)
 			}
 		}
 		if to != "" && to != last {
-			return &rung{no, to}, nil
+			return &rung{no, to, untold}
 		}
 	}
-	return nil, nil
+	return nil
 }
 
-// mayTellSender: never a null path, never against NOTIFY, and outside senders (of inbound mail, of what was forwarded on)
-// only when they are proven or the authority says so (DESIGN section 6: a notice to a forged sender is backscatter).
-func (t *teller) mayTellSender(ctx context.Context, tells ledger.TellKind, m ledger.Message, d ledger.Delivery) (bool, error) {
-	if m.Sender.Shown == "" || wants(d.Notify, "NEVER") {
-		return false, nil
-	}
-	if tells == ledger.TellReturned && d.Notify != "" && !wants(d.Notify, "FAILURE") || tells == ledger.TellDelayed && d.Notify != "" && !wants(d.Notify, "DELAY") {
-		return false, nil
-	}
+// senderOf is a message's sender; "" for the null path, and for an address that cannot be opened: then nobody knows it any more.
+func (t *teller) senderOf(m ledger.Message) mail.Address {
 	sender, err := t.open(m, m.Sender)
 	if err != nil {
-		return false, err
+		return ""
 	}
+	return sender
+}
+
+// whyNotSender says why a sender is not told; notice.Failed when nothing keeps us from trying. Never a null path, never against NOTIFY, and
+// outside senders (of inbound mail, of what was forwarded on) only when they are proven or the authority says so (DESIGN
+// section 6: a notice to a forged sender is backscatter).
+func (t *teller) whyNotSender(ctx context.Context, tells ledger.TellKind, m ledger.Message, d ledger.Delivery) notice.Untold {
+	if m.Sender.Shown == "" || wants(d.Notify, "NEVER") {
+		return notice.NotAsked
+	}
+	if tells == ledger.TellReturned && d.Notify != "" && !wants(d.Notify, "FAILURE") || tells == ledger.TellDelayed && d.Notify != "" && !wants(d.Notify, "DELAY") {
+		return notice.NotAsked
+	}
+	sender := t.senderOf(m)
 	a := t.authorityNamed(m.Authority)
-	if m.Direction == policy.Outbound && t.policyOf(a.Name).Inside(sender) {
-		return true, nil
+	inside := sender != "" && t.policyOf(a.Name).Inside(sender)
+	switch {
+	case sender == "", m.Direction == policy.Outbound && inside:
+		return notice.Failed
+	case a.Notices.TellOutside == "never":
+		return notice.NeverTold
+	case a.Notices.TellOutside == "always" && !inside, t.proven(ctx, m, sender):
+		return notice.Failed
 	}
-	if a.Notices.TellOutside == "never" {
-		return false, nil
-	}
-	if a.Notices.TellOutside == "always" && !t.policyOf(a.Name).Inside(sender) {
-		return true, nil
-	}
-	return t.proven(ctx, m, sender), nil
+	return notice.Unproven
 }
 
 // nextRung is where a failed notice goes next; nil when nobody is left.
@@ -349,7 +371,7 @@ func (t *teller) nextRung(ctx context.Context, n ledger.Message, d ledger.Delive
 	if err != nil {
 		return nil, err
 	}
-	return t.rungFrom(ctx, w.tells, w.message, w.trials[0].delivery, d.Rung+1, last)
+	return t.rungFrom(ctx, w.tells, w.message, w.trials[0].delivery, d.Rung+1, last), nil
 }
 
 // climb writes a notice anew for its next rung.

@@ -88,6 +88,10 @@ func (g *Guard) overdue(ctx context.Context, c ledger.Claimed) (err error) {
 		return fmt.Errorf("read its story: %w", err)
 	}
 	at := now()
+	c.Deliveries = due(story.Deliveries, at)
+	if len(c.Deliveries) == 0 {
+		return nil // others of its lanes came first, and took it along
+	}
 	changes := make([]ledger.Change, len(c.Deliveries))
 	tell := gathered{teller: g.teller, message: c.Message}
 	for i, d := range c.Deliveries {
@@ -99,6 +103,16 @@ func (g *Guard) overdue(ctx context.Context, c ledger.Claimed) (err error) {
 	}
 	g.record(c, changes)
 	return nil
+}
+
+// due lists the deliveries of a message, whatever their lanes, whose watch time has come and that nobody holds.
+func due(all []ledger.Delivery, at time.Time) (out []ledger.Delivery) {
+	for _, d := range all {
+		if !d.State.Final() && !d.Watch.IsZero() && !d.Watch.After(at) && (d.Node == "" || !d.Due.After(at)) {
+			out = append(out, d)
+		}
+	}
+	return out
 }
 
 // waited is one delivery whose watch time has come.
@@ -115,8 +129,13 @@ func (g *Guard) waited(ctx context.Context, m ledger.Message, t trial, i int, ch
 	case m.Kind == ledger.Notice:
 		ch.Due, ch.Watch = earliest(d.Due, ch.At), ledger.Never // one more try; the attempt that fails climbs
 		ch.Event = ledger.Event{Kind: "hurried"}
+	case m.Direction != policy.Inbound && t.tried() && t.result.Outcome != unreadable && t.last(): // it waited for the other recipients
+		g.giveUp(t, i, ch, tell)
 	case ch.At.Before(d.Deadline):
 		g.delayed(t, i, ch, tell)
+	case t.result.Outcome == unreadable:
+		g.heldUnread(m, t, ch)
+		tell.add(ledger.TellHeld, i, t)
 	default:
 		g.outOfTime(m, t, i, ch, tell)
 	}
@@ -127,14 +146,24 @@ func (g *Guard) delayed(t trial, i int, ch *ledger.Change, tell *gathered) {
 	ch.Watch = t.delivery.Deadline
 	ch.Event = ledger.Event{Kind: "late"}
 	if !told(t.delivery, ledger.TellDelayed) {
-		tell.add(ledger.TellDelayed, i, t.deferred())
+		tell.add(ledger.TellDelayed, i, t.asItStands(g.dispatch.isDown(t.delivery.Lane)))
 	}
 }
 
-// deferred is the trial of a delivery that has not been tried yet: it stands behind a hop that is out of reach.
-func (t trial) deferred() trial {
-	if t.result.Outcome == "" || t.result.Outcome == "cut off" {
+// untried is the outcome for a delivery that no attempt was made for, though its hop may be there: it waits here.
+const untried deliver.Outcome = "untried"
+
+// tried reports whether the trial is one of an attempt.
+func (t trial) tried() bool { return t.result.Outcome != "" }
+
+// asItStands is the trial; of a delivery that was never tried, what is known: whether its hop is out of reach.
+func (t trial) asItStands(down bool) trial {
+	switch {
+	case t.tried():
+	case down:
 		t.result.Outcome = deliver.Deferred
+	default:
+		t.result.Outcome = untried
 	}
 	return t
 }
@@ -148,9 +177,19 @@ func (g *Guard) outOfTime(m ledger.Message, t trial, i int, ch *ledger.Change, t
 		ch.Event = ledger.Event{Kind: "hurried"}
 		return
 	}
-	ch.To, ch.Watch, ch.Deadline = ledger.Returning, ledger.Never, ch.At.Add(g.cfg.Delivery.Return)
-	ch.Event = ledger.Event{Kind: "returning", Detail: "out of time; the next hop could not be reached"}
-	tell.add(ledger.TellReturned, i, t.deferred())
+	g.giveUp(t.asItStands(true), i, ch, tell)
+}
+
+// giveUp returns a delivery that will not be tried again. One that is due is put off first: nothing can begin to try it then while the notice
+// is written that it is over, and what else of its message ends in the meantime is told with it.
+func (g *Guard) giveUp(t trial, i int, ch *ledger.Change, tell *gathered) {
+	if !t.delivery.Due.After(ch.At) {
+		ch.Due, ch.Watch = ch.At.Add(stuckTime), ch.At.Add(gatherTime)
+		ch.Event = ledger.Event{Kind: "late", Detail: "out of time"}
+		return
+	}
+	g.returning(t, ch)
+	tell.add(ledger.TellReturned, i, t)
 }
 
 // heldTooLong reminds the owner of a held delivery, and escalates once its deadline has passed.
@@ -184,19 +223,49 @@ func nextReminder(at, deadline time.Time, before []time.Duration) time.Time {
 	return next
 }
 
-// digest tells each sender once per period what was repaired. The notice's id follows from sender and period, so that a
-// round that is cut off and repeated tells nobody twice.
-func (g *Guard) digest(ctx context.Context, a *config.Authority) error {
+// beginDigests notes where the first period begins for each authority that gathers repairs and has no such note yet. It is done
+// before any mail is taken, so that no repair comes before it. The period begins a little earlier than now: nodes that start
+// together may each write the note, and neither may leave out what the other has taken.
+func (g *Guard) beginDigests(ctx context.Context) error {
+	ctx, stop := context.WithTimeout(ctx, digestLead/2)
+	defer stop()
+	for i := range g.cfg.Authorities {
+		a := &g.cfg.Authorities[i]
+		if a.Notices.Repaired != "digest" {
+			continue
+		}
+		if _, err := g.digestSince(ctx, a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const digestLead = time.Minute
+
+// digestSince is where the period that is gathered now begins; without a note of it, or with a damaged one, one begins now.
+func (g *Guard) digestSince(ctx context.Context, a *config.Authority) (time.Time, error) {
 	key := "digest " + a.Name
 	last, err := g.store.Get(ctx, key)
 	if err != nil {
-		return fmt.Errorf("read when the last digest was made: %w", err)
+		return time.Time{}, fmt.Errorf("read when the last digest was made: %w", err)
+	}
+	since, err := time.Parse(time.RFC3339, last)
+	if err == nil {
+		return since, nil
+	}
+	since = now().Truncate(time.Second).Add(-digestLead)
+	return since, g.store.Put(ctx, key, since.Format(time.RFC3339))
+}
+
+// digest tells each sender once per period what was repaired. The notice's id follows from sender and period, so that a
+// round that is cut off and repeated tells nobody twice.
+func (g *Guard) digest(ctx context.Context, a *config.Authority) error {
+	since, err := g.digestSince(ctx, a)
+	if err != nil {
+		return err
 	}
 	until := now().Truncate(time.Second)
-	since, err := time.Parse(time.RFC3339, last)
-	if err != nil { // the first round, or a damaged note: begin a period now
-		return g.store.Put(ctx, key, until.Format(time.RFC3339))
-	}
 	if until.Sub(since) < a.Notices.Digest {
 		return nil
 	}
@@ -219,7 +288,7 @@ func (g *Guard) digest(ctx context.Context, a *config.Authority) error {
 		}
 	}
 	g.dispatch.wake()
-	return g.store.Put(ctx, key, until.Format(time.RFC3339))
+	return g.store.Put(ctx, "digest "+a.Name, until.Format(time.RFC3339))
 }
 
 // repairedBetween gathers a period's repairs by sender.
@@ -237,7 +306,7 @@ func (g *Guard) repairedBetween(ctx context.Context, a *config.Authority, since,
 			return nil, fmt.Errorf("read what was repaired: %w", err)
 		}
 		for _, d := range s.Deliveries {
-			if d.Body != 1 || d.State != ledger.Delivered || !d.EndedAt.After(since) || d.EndedAt.After(until) {
+			if d.Body != 1 || told(d, ledger.TellRepaired) || d.State != ledger.Delivered || !d.EndedAt.After(since) || d.EndedAt.After(until) {
 				continue
 			}
 			key := strings.ToLower(s.Message.Sender.Shown)

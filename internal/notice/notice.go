@@ -28,6 +28,8 @@ type Notice struct {
 	From      mail.Address // the guard's address: the header From; the envelope sender is null
 	To        mail.Address // whom this rung tells
 	Rung      int          // 0 the sender, 1 the sender's unit, 2 the safety net: from 1 on the text says why it came here
+	Untold    Untold       // why the sender was not told, from rung 1 on
+	Unit      bool         // the sender has a unit, which was tried before rung 2
 	Reporting string       // our host name, for Reporting-MTA
 	Authority string       // "Eksempel Kommune"
 	Contact   string       // whom to ask, as shown to people; may be empty
@@ -39,6 +41,16 @@ type Notice struct {
 	By        string    // released, withdrawn: the person
 	Why       string    // released, withdrawn: the person's reason, masked
 }
+
+// Untold is why a notice went past the sender.
+type Untold string
+
+const (
+	Failed    Untold = ""          // it was sent to the sender, and did not arrive
+	NotAsked  Untold = "not-asked" // the sender asked not to be told of this (NOTIFY, RFC 3461)
+	Unproven  Untold = "unproven"  // an outside sender who may be forged
+	NeverTold Untold = "never"     // an outside sender, and the authority tells none
+)
 
 // Original is the message the notice is about.
 type Original struct {
@@ -91,10 +103,12 @@ const (
 	LevelTooLow   Problem = "level-too-low" // it could be reached only on a channel below the level
 	ByPolicy      Problem = "by-policy"     // the authority's policy says that it must not be sent
 	Unsupported   Problem = "unsupported"   // the receiving server lacks SMTPUTF8 or REQUIRETLS that this mail needs
+	OwnStore      Problem = "own-store"     // the guard could not read the message in its own store
+	OurSide       Problem = "our-side"      // the guard did not come so far as to ask the receiving server, or failed itself
 )
 
 // Problems lists all of them.
-var Problems = []Problem{NoSuchAddress, NoSuchDomain, MailboxFull, TooBig, RefusedThere, NoContact, NotAccepted, LevelTooLow, ByPolicy, Unsupported}
+var Problems = []Problem{NoSuchAddress, NoSuchDomain, MailboxFull, TooBig, RefusedThere, NoContact, NotAccepted, LevelTooLow, ByPolicy, Unsupported, OwnStore, OurSide}
 
 // Compose writes the notice: CRLF lines, 7-bit, ready to be sent. It errs only on facts it cannot do without: an id, the
 // two addresses, a host name, a kind it knows and something to tell about. Whatever else is odd is made harmless.

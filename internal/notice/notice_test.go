@@ -180,8 +180,9 @@ func inbound(all map[string]Notice) {
 	n := held(policy.InsideRecipient)
 	n.Message.Direction, n.Message.Sender = policy.Inbound, "sagsbehandler@nabo.example"
 	n.About[0].Recipient, n.About[0].Verdict.Action, n.About[0].Places = "sagsbehandler@eksempel.example", policy.Send, subjectPlace()
-	n.Rung, n.To = 2, "sikkerhedsnet@eksempel.example"
+	n.Rung, n.To, n.Untold = 2, "sikkerhedsnet@eksempel.example", Unproven
 	all["held-inbound-broken-rung-2"] = n
+	n.Untold = Failed
 	n.About = []Subject{n.About[0]}
 	n.About[0].Problem, n.About[0].Code, n.About[0].Said, n.About[0].Remote = MailboxFull, 552, "quota", "post.eksempel.example:25"
 	n.Rung, n.To = 0, "sagsbehandler@nabo.example"
@@ -206,7 +207,19 @@ func ladder(all map[string]Notice) {
 	for rung := 1; rung <= 2; rung++ {
 		n := failed(ledger.TellReturned, NoSuchAddress)
 		n.Rung, n.To = rung, "afdeling@eksempel.example"
+		n.Unit = true
 		all[fmt.Sprintf("returned-rung-%d", rung)] = n
+		for _, why := range []Untold{NotAsked, Unproven, NeverTold} {
+			n.Untold = why
+			all[fmt.Sprintf("returned-rung-%d-%s", rung, why)] = n
+		}
+		n.Untold, n.Unit = Failed, false
+		if rung == 2 {
+			all["returned-rung-2-no-unit"] = n
+			n.Untold = NotAsked
+			all["returned-rung-2-no-unit-not-asked"] = n
+			n.Untold = Failed
+		}
 		n.Message.Sender = ""
 		all[fmt.Sprintf("returned-rung-%d-no-sender", rung)] = n
 	}
@@ -226,6 +239,14 @@ func mixed(all map[string]Notice) {
 	all["returned-utf8-recipient"] = n
 	n.To = "åse@eksempel.example"
 	all["returned-utf8-both"] = n
+
+	n = failed(ledger.TellReturned, NoSuchAddress)
+	n.About[0].Remote = "127.0.0.1:2525"
+	all["returned-by-address"] = n
+
+	n = held(policy.ClassAllows)
+	n.About[0].Verdict.Action, n.About[0].Places, n.About[0].Problem = policy.Send, nil, OwnStore
+	all["held-own-store"] = n
 }
 
 func TestGolden(t *testing.T) {

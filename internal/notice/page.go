@@ -18,6 +18,8 @@ import (
 type page struct {
 	Lang      string
 	Rung      int
+	Untold    Untold
+	Unit      bool
 	Inbound   bool
 	ToSender  bool // the reader wrote the message
 	Authority string
@@ -113,7 +115,7 @@ func newPage(n Notice, lang string) *page {
 		n.Message.ID = "" // it is about many messages
 	}
 	return &page{
-		Lang: lang, Rung: n.Rung, Inbound: n.Message.Direction == policy.Inbound,
+		Lang: lang, Rung: n.Rung, Untold: n.Untold, Unit: n.Unit, Inbound: n.Message.Direction == policy.Inbound,
 		ToSender:  n.Rung == 0 && strings.EqualFold(safe(string(n.To), 320), n.Message.Sender),
 		Authority: n.Authority, Contact: n.Contact, Owner: n.Owner, By: n.By, Why: n.Why,
 		Deadline: clock(n.Deadline, lang), Since: clock(n.Since, lang), At: clock(n.At, lang), Sent: clock(n.Message.AcceptedAt, lang),

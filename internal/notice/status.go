@@ -2,6 +2,7 @@ package notice
 
 import (
 	"fmt"
+	"net/netip"
 	"regexp"
 	"strconv"
 	"strings"
@@ -25,7 +26,7 @@ type part struct {
 func status(n Notice) part {
 	global := !ascii(string(n.To)) && anyBeyondASCII(n)
 	var f fields
-	f.add("Reporting-MTA", "dns; "+n.Reporting)
+	f.add("Reporting-MTA", "dns; "+domain(n.Reporting))
 	f.add("Original-Envelope-Id", toASCII(n.Message.EnvID))
 	f.date("Arrival-Date", n.Message.AcceptedAt)
 	for _, s := range n.About {
@@ -35,7 +36,7 @@ func status(n Notice) part {
 		f.add("Action", action(n.Tells))
 		f.add("Status", enhanced(n.Tells, s))
 		if s.Remote != "" {
-			f.add("Remote-MTA", "dns; "+s.Remote)
+			f.add("Remote-MTA", "dns; "+domain(s.Remote))
 		}
 		if s.Code >= 200 && s.Code <= 599 {
 			f.add("Diagnostic-Code", "smtp; "+diagnostic(s))
@@ -49,6 +50,18 @@ func status(n Notice) part {
 		return part{"message/global-delivery-status", true, f.String()}
 	}
 	return part{"message/delivery-status", false, f.String()}
+}
+
+// domain is a host as RFC 5321 writes a domain: an IP address stands in brackets (section 4.1.3), as RFC 3464, section 2.1.2 asks for too.
+func domain(host string) string {
+	a, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	switch {
+	case err != nil:
+		return host
+	case a.Unmap().Is4():
+		return "[" + a.Unmap().String() + "]"
+	}
+	return "[IPv6:" + a.WithZone("").String() + "]"
 }
 
 func anyBeyondASCII(n Notice) bool {
@@ -85,6 +98,8 @@ var details = map[Problem]string{
 	LevelTooLow:   "7.10",
 	ByPolicy:      "7.1",
 	Unsupported:   "3.3",
+	OwnStore:      "3.0",
+	OurSide:       "3.0",
 }
 
 // enhanced returns the status, whose class agrees with the action.

@@ -43,6 +43,9 @@ func ClassWords(c class.Class, lang string) string {
 	return say(lang, "følsomme", "sensitive")
 }
 
+// RuleNotice is the rule of a notice's verdict: no policy is asked about it (law 7).
+const RuleNotice = "notice"
+
 // Explain says a verdict in one sentence, in "da" or "en".
 func Explain(v Verdict, lang string) string {
 	return explainReason(v, lang) + "."
@@ -52,6 +55,9 @@ func explainReason(v Verdict, lang string) string {
 	waits := say(lang, "den venter på en medarbejder", "it waits for a member of staff")
 	switch v.Reason {
 	case Clean:
+		if v.Rule == RuleNotice {
+			return say(lang, "Det er en besked, som vagten selv har skrevet", "This is a notice that the guard itself has written")
+		}
 		return say(lang, "Der blev ikke fundet noget i beskeden, der kræver beskyttelse", "Nothing was found in the message that needs protection") + only(v.Level, lang)
 	case ClassAllows:
 		if v.Rule == ruleUninspected {
