@@ -122,12 +122,34 @@ func (g *maker) put(mark string) (s string, number, known bool) {
 		n := g.number(0)
 		return n[:6] + "5" + string(rune('A'+g.r.IntN(26))) + string(rune('A'+g.r.IntN(26))) + n[9:], true, !has
 	case "v":
-		return g.number(0), false, !has
+		n := g.number(0)
+		return n[:6] + arg + n[6:], false, true
+	case "m":
+		for {
+			if n := g.number(0); mod11(n) {
+				return n, true, !has
+			}
+		}
+	case "n":
+		return g.early()[1:], true, !has
+	case "s":
+		cut := []rune(arg)
+		if len(cut) != 2 {
+			return "", false, false
+		}
+		n, sep := g.early(), string(cut[0])
+		return n[1:2] + sep + n[3:4] + sep + n[4:6] + string(cut[1]) + n[6:], true, true
+	case "o":
+		n := strings.NewReplacer("0", "O", "1", "l").Replace(g.early())
+		return n[:6] + "-" + n[6:], true, !has
 	case "x":
 		n := g.number(0)
 		return fmt.Sprintf("%02d%02d%s%s%s", 32+g.r.IntN(20), 13+g.r.IntN(80), n[4:6], arg, n[6:]), false, true
 	case "#":
-		return g.digits(arg), false, arg != ""
+		if arg == "" {
+			return "", false, false
+		}
+		return g.digits(arg), false, true
 	}
 	return "", false, false
 }
@@ -139,6 +161,15 @@ func (g *maker) number(raise int) string {
 	for {
 		n := fmt.Sprintf("%02d%02d%02d%d%03d", 1+g.r.IntN(28)+raise, 1+g.r.IntN(12), 58+g.r.IntN(42), 5+g.r.IntN(4), g.r.IntN(1000))
 		if mod11(n) == check {
+			return n
+		}
+	}
+}
+
+// early is a number whose day and month have one digit each.
+func (g *maker) early() string {
+	for {
+		if n := g.number(0); n[0] == '0' && n[2] == '0' {
 			return n
 		}
 	}

@@ -26,22 +26,30 @@ type label struct {
 var (
 	speaksFor = []label{{text: "cpr"}, {text: "personnummer"}, {text: "personnumre"}, {text: "personnr"}, {text: "person-nr"},
 		{text: "pers.nr"}, {text: "c.p.r", word: true}, {text: "sygesikring"}, {text: "sundhedskort"}, {text: "person nr"}, {text: "født"},
-		{text: "foedt"}, {text: "fødsel"}, {text: "foedsel"}, {text: "civil registration"}, {text: "civilregistration"}, {text: "date of birth"}, {text: "born", word: true}}
+		{text: "foedt"}, {text: "fødsel"}, {text: "foedsel"}, {text: "personal id"}, {text: "personid"}, {text: "person-id"}, {text: "national id"}, {text: "identity number"},
+		{text: "social security"}, {text: numberOID, word: true}, {text: "civil registration"}, {text: "civilregistration"}, {text: "date of birth"}, {text: "born", word: true}}
 	speaksAgainst = []label{{text: "faktura", thing: true}, {text: "invoice", thing: true}, {text: "ordre"}, {text: "order", word: true},
 		{text: "tlf", word: true}, {text: "telefon", thing: true}, {text: "mobil", thing: true}, {text: "phone", thing: true},
 		{text: "fax", word: true}, {text: "konto", thing: true}, {text: "account", thing: true}, {text: "p-nr", word: true},
-		{text: "p-nummer", word: true}, {text: "p.nr", word: true}, {text: "p nr", word: true}, {text: "pnr", word: true},
+		{text: "p-nummer", word: true}, {text: "p.nr", word: true}, {text: "p nr", word: true},
 		{text: "p-number", word: true}, {text: "produktionsenhed"}, {text: "cvr", word: true}, {text: "ean", word: true},
 		{text: "gln", word: true}, {text: "varenr"}, {text: "varenummer"}, {text: "artikel", thing: true}, {text: "kundenr"},
 		{text: "kundenummer"}, {text: "bilag", thing: true}, {text: "kvittering", thing: true}, {text: "voucher", thing: true},
 		{text: "gavekort", thing: true}, {text: "licens", thing: true}, {text: "license", thing: true}, {text: "serienr"},
 		{text: "serienummer"}, {text: "imei", word: true}, {text: "isbn", word: true}, {text: "girokort"}, {text: "timestamp"},
-		{text: "betalings-id"}, {text: "t=", word: true}, {text: "x=", word: true}, {text: "ts=", word: true}}
+		{text: "betalings-id"}, {text: "t=", word: true}, {text: "x=", word: true}, {text: "ts=", word: true},
+		{text: "track", word: true, thing: true}, {text: "tracking", word: true, thing: true}, {text: "trace", word: true, thing: true}, {text: "reference", thing: true}, {text: "ref", word: true, thing: true},
+		{text: "sag:", word: true, thing: true}, {text: "case:", word: true, thing: true}, {text: "kreditnota", thing: true}, {text: "booking", word: true, thing: true}, {text: "epoch", word: true}, {text: "boundary", word: true},
+		{text: "_part_"}, {text: "content-length"}, {text: "message-id"}, {text: "po", word: true, thing: true}, {text: "ocr", word: true, thing: true},
+		{text: "produkt", word: true, thing: true}, {text: "product", word: true, thing: true}, {text: "sporing", word: true, thing: true}, {text: "rekvisition", word: true, thing: true}, {text: "bestilling", word: true, thing: true},
+		{text: "måler", thing: true}, {text: "reservation", word: true, thing: true}, {text: "session", word: true, thing: true}, {text: "beløb", thing: true},
+		{text: "ticket", word: true, thing: true}, {text: "incident", word: true, thing: true}, {text: "amount", word: true, thing: true}, {text: "iban", word: true}, {text: "bfe", word: true}, {text: "dk:p", word: true}}
 )
 
 // evidence is what the surroundings of a window say.
 type evidence struct {
 	labelled bool // a label for a CPR number stands near
+	own      bool // it stands directly before this number
 	against  bool // a label for another kind of number stands directly before this one
 	blob     bool // inside a token of letters and digits: a hash, a key, an id
 	amount   bool // decimals or a currency follow
@@ -57,7 +65,7 @@ func surroundings(s string, w *window) evidence {
 	if w.cut.weak() { // so weak a form needs a label of its own
 		before = before[bytes.LastIndexAny(before, "0123456789")+1:]
 	}
-	e := evidence{blob: blob(s, w), amount: amount(after)}
+	e := evidence{blob: blob(s, w), amount: amount(after) || currency(before)}
 	pro, contra, thing := lastLabels(before)
 	if contra >= 0 {
 		direct, numbered := directly(before[contra:], w.afterFour)
@@ -67,12 +75,28 @@ func surroundings(s string, w *window) evidence {
 		}
 	}
 	e.labelled = pro > contra
-	e.against = contra > pro || pro < 0 && w.shape == plain && otherNumber(before)
+	if e.labelled {
+		e.own, _ = directly(before[pro:], false)
+	}
+	e.against = contra > pro || pro < 0 && w.shape == plain && (otherNumber(before) || token(s, w) || unit(before, w))
 	if !e.against && !e.labelled {
 		pro, _, _ := lastLabels(untilNumber(after))
-		e.labelled = pro >= 0
+		e.labelled = pro >= 0 || registered(s[w.end:min(len(s), w.end+near)])
 	}
 	return e
+}
+
+// numberOID is the object identifier of CPR numbers, as HL7 and FHIR name whose number a value is.
+const numberOID = "1.2.208.176.1.2"
+
+// registered reports whether numberOID is the first number in after.
+func registered(after string) bool {
+	i := nextDigit(after, 0)
+	if i < 0 {
+		return false
+	}
+	rest, ok := strings.CutPrefix(after[i:], numberOID)
+	return ok && (rest == "" || rest[0]-'0' > 9 && rest[0] != '.')
 }
 
 // ruled takes out what repeats a sign of a table's rules, or a blank, and returns the last of what remains.
@@ -229,8 +253,19 @@ func amount(b []byte) bool {
 		return true
 	}
 	after = strings.TrimLeft(after, " ")
-	for _, unit := range []string{"kr", "dkk", "eur", "€"} {
-		if strings.HasPrefix(after, unit) {
+	for _, unit := range []string{"kr", "dkk", "eur", "€", "stk", "kwh", "sek", "nok", "usd", "m3", "m²", "kg"} {
+		if rest, ok := strings.CutPrefix(after, unit); ok && (rest == "" || !letter(rest[0])) {
+			return true
+		}
+	}
+	return false
+}
+
+// currency reports whether an amount begins directly after b.
+func currency(b []byte) bool {
+	b = bytes.TrimRight(b, " .")
+	for _, unit := range [...]string{"kr", "dkk", "eur", "€", "$"} {
+		if rest, ok := bytes.CutSuffix(b, []byte(unit)); ok && (len(rest) == 0 || !letter(rest[len(rest)-1]) && rest[len(rest)-1] < 0x80) {
 			return true
 		}
 	}
@@ -286,17 +321,83 @@ func letter(c byte) bool { c |= 0x20; return c >= 'a' && c <= 'z' }
 
 func hex(c byte) bool { return c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'f' }
 
-// otherNumber reports whether a word that ends as "nummer" does stands directly before: the number of something that no list
-// here names (rekvisitionsnr., policenummer). Of persons it may be the CPR number.
+// otherNumber reports whether a noun and a word for a number stand directly before: the number of something that no list here
+// names (rekvisitionsnr., policenummer, serial number, dok.id). Of persons it may be the CPR number.
 func otherNumber(before []byte) bool {
-	words := strings.FieldsFunc(string(before[bytes.LastIndexByte(before, '\n')+1:]), func(r rune) bool { return !unicode.IsLetter(r) })
+	before = before[bytes.LastIndexAny(before, "\r\n,;|\t()0123456789")+1:]
+	words := strings.FieldsFunc(string(before), func(r rune) bool { return !unicode.IsLetter(r) })
+	numbered := false
 	for i := len(words) - 1; i >= 0 && i >= len(words)-5; i-- {
+		word := words[i]
+		if numbered && !linking[word] {
+			return !ofPerson(word)
+		}
 		for _, end := range [...]string{"nummeret", "nummer", "numre", "nr"} {
-			if stem, ok := strings.CutSuffix(words[i], end); ok {
-				return len(stem) > 2 && !personWords[strings.TrimSuffix(stem, "s")] && !personWords[stem] && bytes.LastIndexAny(before, "0123456789") < bytes.LastIndex(before, []byte(words[i]))
+			if stem, ok := strings.CutSuffix(word, end); ok && stem != "" {
+				return len(stem) > 2 && !ofPerson(stem)
 			}
 		}
-		if !linking[words[i]] {
+		if stem, ok := strings.CutSuffix(word, "id"); ok && len(stem) > 2 && key(before) { // transactionId, but not "altid"
+			return !ofPerson(stem)
+		}
+		if !linking[word] {
+			return false
+		}
+		numbered = numbered || naming[word]
+	}
+	return false
+}
+
+// key reports whether before ends with the sign between a key and its value.
+func key(before []byte) bool {
+	before = bytes.TrimRight(before, " \"'")
+	return len(before) > 0 && (before[len(before)-1] == ':' || before[len(before)-1] == '=')
+}
+
+// ofPerson reports whether a noun, or what stands for one, says that a number may be a person's.
+func ofPerson(word string) bool {
+	return personWords[word] || personWords[strings.TrimSuffix(word, "s")] || ownWords[word]
+}
+
+// ownWords say whose a number is, or that it is a person's, without naming one.
+var ownWords = map[string]bool{"mit": true, "dit": true, "hans": true, "hendes": true, "deres": true, "sit": true, "my": true, "your": true,
+	"his": true, "her": true, "their": true, "det": true, "the": true, "dansk": true, "danskt": true, "danish": true, "personal": true,
+	"national": true, "identity": true, "pnr": true}
+
+// token reports whether a window of plain digits belongs to an identifier: capitals are glued to it (INC0101705000), the groups of
+// an IBAN stand before it, or more of an address's local part after it, as in message ids.
+func token(s string, w *window) bool {
+	i := w.start
+	for i > 0 && capital(s[i-1]) {
+		i--
+	}
+	if n := w.start - i; n >= 2 && n <= 6 && !wordBefore(s, i) && s[i:w.start] != "CPR" && s[i:w.start] != "PNR" {
+		return true
+	}
+	return ofIBAN(s[max(0, w.start-16):w.start]) || beforeAt(s[w.end:min(len(s), w.end+near)])
+}
+
+// unit reports whether "pnr" before the window means the number of a production unit, which begins with 10 (DOMAIN section 1): in
+// the registers of persons it means personnummer.
+func unit(before []byte, w *window) bool {
+	words := bytes.TrimRight(before, " :=\t\"'.")
+	return w.digits[0] == 1 && w.digits[1] == 0 && bytes.HasSuffix(words, []byte("pnr"))
+}
+
+// ofIBAN reports whether before ends with a country's letters, check digits and at least one group of four (ISO 13616).
+func ofIBAN(before string) bool {
+	rest := strings.TrimRight(before, " 0123456789")
+	n := len(rest)
+	return len(before)-n >= 6 && n >= 2 && capital(rest[n-1]) && capital(rest[n-2]) && !wordBefore(rest, n-2) && before[n] != ' '
+}
+
+// beforeAt reports whether the rest of a local part, not empty, and an @ begin after.
+func beforeAt(after string) bool {
+	for i := range len(after) {
+		switch c := after[i]; {
+		case c == '@':
+			return i > 1
+		case !letter(c) && c-'0' > 9 && c != '.' && c != '_' && c != '-' && c != '+' && c != '$':
 			return false
 		}
 	}
@@ -308,7 +409,7 @@ var personWords = func() map[string]bool {
 	m := make(map[string]bool)
 	for _, word := range strings.Fields(`borger borgeren borgerens patient patienten klient klienten ansøger ansøgeren barn barnet elev eleven beboer beboeren
 		kunde kunden medarbejder medarbejderen mor moderen far faderen søn sønnen datter datteren ægtefælle ægtefællen samlever værge værgen pensionist
-		pensionisten pårørende person personen navn hr fru citizen patients resident applicant child mother father`) {
+		pensionisten pårørende person personen navn hr fru pt pnr person ydelsesmodtager ydelsesmodtageren skyldner skyldneren bruger brugeren lejer lejeren pårørende citizen patients resident applicant child mother father`) {
 		m[word] = true
 	}
 	return m
@@ -318,13 +419,13 @@ var personWords = func() map[string]bool {
 // after it, with nothing but a blank or a bracket between.
 func besidePerson(s string, w *window) bool {
 	before := s[max(0, w.start-reach):w.start]
-	before = strings.TrimRight(before[strings.LastIndexByte(before, '\n')+1:], " \t(:,;|")
-	last := before[strings.LastIndexAny(before, " \t|;,")+1:]
+	before = strings.TrimRight(untagged(before[strings.LastIndexByte(before, '\n')+1:]), " \t(:,;|/=#\"'[<>")
+	last := before[strings.LastIndexAny(before, " \t|;,/&?\"'<>-_:")+1:]
 	if personWords[strings.ToLower(strings.TrimRight(last, "."))] {
 		return true
 	}
 	first := strings.TrimRight(before[:len(before)-len(last)], " ")
-	if properName(last) && properName(first[strings.LastIndexAny(first, " \t|;,")+1:]) {
+	if properName(last) && properName(first[strings.LastIndexAny(first, " \t|;,>\"'")+1:]) {
 		return true
 	}
 	after := s[w.end:min(len(s), w.end+reach)]
@@ -333,6 +434,18 @@ func besidePerson(s string, w *window) bool {
 	}
 	words := strings.FieldsFunc(after, func(r rune) bool { return strings.ContainsRune(" \t|;,)", r) })
 	return len(words) >= 2 && properName(words[0]) && properName(words[1])
+}
+
+// untagged takes the mark-up off the end of s.
+func untagged(s string) string {
+	for strings.HasSuffix(s, ">") {
+		i := strings.LastIndexByte(s, '<')
+		if i < 0 {
+			break
+		}
+		s = strings.TrimRight(s[:i], " ")
+	}
+	return s
 }
 
 // properName reports whether word is written as a name is: a capital, and nothing but small letters and hyphens after it.

@@ -114,6 +114,8 @@ func form(w *window) (with, without float64) {
 	switch w.shape {
 	case lettered:
 		return 0.7, 0.7
+	case cropped: // only with a label of its own, which adds to it
+		return 0.25, 0
 	case longYear: // only with a label: dates and times are written so, too
 		return 0.45, 0.35
 	case plain:

@@ -127,6 +127,7 @@ type gathering struct {
 	bare   []int // findings of ten plain digits that nothing speaks for or against but their form
 	pro    int   // where the last number with a label ended; 0: there is none
 	contra int   // where the last number with another number's label ended
+	table  table // that the last number stood in
 }
 
 // leastListed is how many bare numbers make a list, and how many of a text's runs of ten digits they have to be, in percent. Of
@@ -163,6 +164,7 @@ type reasons struct {
 	mod11, replacement, separated, labelled, against, blob, amount, phone bool
 
 	machine bool // in machine-made text
+	cropped bool // zeros were lost
 	known   bool // it stands elsewhere in the message, too
 	mailbox bool // the whole local part of an address
 
@@ -188,6 +190,12 @@ func (g *gathering) weigh(w *window, limit date) (c candidate, ok bool) {
 		return candidate{}, false
 	}
 	e := surroundings(s, w)
+	if labelled, against := g.table.column(s, w); labelled || against {
+		e.labelled, e.against, e.own = labelled, against, labelled
+	}
+	if w.shape == cropped && (!e.own || t.Machine || e.amount || !croppedAlone(s, w)) {
+		return candidate{}, false
+	}
 	if !e.labelled && !e.against && g.pro > 0 && w.start-g.pro < listGap && w.shape <= sixFour && !w.cut.weak() {
 		e.labelled = true
 	}
@@ -201,8 +209,8 @@ func (g *gathering) weigh(w *window, limit date) (c candidate, ok bool) {
 		g.contra = w.end
 	}
 	c = candidate{start: w.start, end: w.end, digits: w.digits}
-	c.why = reasons{mod11: w.shape != lettered && mod11(&w.digits), lettered: w.shape == lettered, replacement: replacement, separated: w.shape != plain, labelled: e.labelled, against: e.against,
-		blob: e.blob, amount: e.amount && w.shape == plain, phone: w.phone, machine: t.Machine, known: t.Machine && t.Numbers.has(w.digits), mailbox: t.Address && wholeLocal(s, w)}
+	c.why = reasons{mod11: w.shape != lettered && mod11(&w.digits), lettered: w.shape == lettered, replacement: replacement, separated: w.shape != plain && w.shape != cropped, labelled: e.labelled, against: e.against,
+		blob: e.blob, amount: e.amount && (w.shape == plain || w.shape == sixFour && w.cut == bySpace), phone: w.phone, machine: t.Machine, cropped: w.shape == cropped, known: t.Machine && t.Numbers.has(w.digits), mailbox: t.Address && wholeLocal(s, w)}
 	c.why.when = w.shape != plain && w.shape != lettered && !e.labelled && clock(s, w, limit)
 	c.why.postcode = w.shape == dated && w.cut == bySpace && !e.labelled && postcode(s, w)
 	c.why.person = w.shape == plain && !e.labelled && !e.against && !e.blob && !c.why.amount && besidePerson(s, w)
@@ -225,7 +233,7 @@ func (r reasons) adjust(with, without float64) float64 {
 	for _, a := range [...]struct {
 		holds bool
 		by    float64
-	}{{r.replacement, -0.05}, {r.against, -0.35}, {r.phone, -0.3}, {r.blob, -0.4}, {r.amount, -0.3}, {r.machine, -0.35},
+	}{{r.replacement, -0.05}, {r.against, -0.35}, {r.phone, -0.3}, {r.blob, -0.4}, {r.amount, -0.4}, {r.machine, -0.35},
 		{r.when, -0.35}, {r.postcode, -0.3}} {
 		if a.holds {
 			v += a.by
@@ -259,6 +267,7 @@ func (r reasons) String() string {
 	say(r.replacement, "replacement number")
 	say(r.mod11, "check digit holds")
 	say(r.lettered, "an e-CPR with letters")
+	say(r.cropped, "without its leading zeros")
 	say(!r.mod11 && !r.lettered, "check digit does not hold")
 	say(r.separated, "written as a CPR number")
 	say(r.labelled, "a label beside it")

@@ -183,6 +183,85 @@ func TestFindNeighbours(t *testing.T) {
 	}
 }
 
+// TestFindByColumn: a column's heading counts for every number below it, and for no other column.
+func TestFindByColumn(t *testing.T) {
+	filler := strings.Repeat("Ib Testesen;0101705000;kr\n", 40)
+	for in, want := range map[string]int{
+		"Navn;CPR;Type\n" + filler:                                                                 40,
+		"Navn;Fakturanr;Type\n" + filler:                                                           0,
+		"Navn;Rekvisitionsnr.;Type\n" + filler:                                                     0,
+		"Faktura\tCPR\n0101705005\t0101705000\n0101705005\t0101705000":                             2,
+		"CPR\tFaktura\n0101705000\t0101705005\n0101705000\t0101705005":                             2,
+		"| Varenr. | Tekst |\n|---|---|\n| 0101705005 | Papir |":                                   0,
+		"\"Ordre, nr.\",\"Navn, for\",\"Cpr-nr.\"\n\"0101705005\",\"Testesen, Ib\",\"0101705000\"": 1,
+		"Fakturanr;Beløb\n12;30\n\nNavn;Tal\nIb Testesen;0101705005":                               1, // another table
+		"Fakturanr;Tekst\n12;CPR 0101705000":                                                       1, // the cell's own label goes before
+	} {
+		if got := find(in); len(got) != want {
+			t.Errorf("Find(%.60q…) = %d findings, want %d", in, len(got), want)
+		}
+	}
+}
+
+// TestFindCropped: numbers that lost zeros need a label of their own, and Mask masks what Find finds.
+func TestFindCropped(t *testing.T) {
+	for in, want := range map[string]string{
+		"CPR-nr. 101705000": "CPR-nr. 010170-••••", "cpr: 1.1.70-5000": "cpr: 010170-••••", "Cpr 1/1/70-5000.": "Cpr 010170-••••.",
+		"CPR 01.1.70 5000": "CPR 010170-••••", "Navn;CPR\nIb;101705000\n": "Navn;CPR\nIb;010170-••••\n", "personnr=101705000": "personnr=010170-••••",
+	} {
+		if got := find(in); len(got) != 1 {
+			t.Errorf("Find(%q) = %q, want one", in, got)
+		}
+		if got := Mask(in); got != want {
+			t.Errorf("Mask(%q) = %q, want %q", in, got, want)
+		}
+		checkFind(t, in)
+		checkMask(t, in)
+	}
+	for _, in := range []string{"101705000", "Fakturanr. 101705000", "version 1.1.70-5000", "CPR 0101705000, ordre 101705000", "CPR, Navn, 101705000,50",
+		"cpr 401705000x", "CPR og adresse hos 101705000", "Navn;CPR;Beløb\nIb;;101705000"} {
+		for _, got := range find(in) {
+			if got != "0101705000" {
+				t.Errorf("Find(%q) = %q, want none", in, got)
+			}
+		}
+	}
+	for _, in := range []string{"id=101705000", "version 1.1.70-5000", "[CPR] 101705000"} {
+		if got := Mask(in); got != in {
+			t.Errorf("Mask(%q) = %q, want it unchanged", in, got)
+		}
+	}
+}
+
+// TestFindOtherNumbers: 0101705005 passes every test of form, and only what stands beside it tells that it is another number.
+func TestFindOtherNumbers(t *testing.T) {
+	for _, in := range []string{
+		"Serial number %s", "Dok.id %s", "Ansøgning nr. %s", "J.nr. %s", "Ref. nr.: %s", "Vores reference %s", "Sag: %s", "PO: %s", "Kreditnota %s", // a noun and a word for numbers
+		"INC%s", "IBAN DK42 6829 %s", "<%s.4204@mail.example>", "----=_Part_%s_74225", `schemeID="DK:P">%s<`, // tokens
+		"kr. %s", "DKK %s", "%s stk. skruer", "%s kr.", "%s kWh", // amounts
+	} {
+		if got := find(fmt.Sprintf(in, "0101705005")); len(got) != 0 {
+			t.Errorf("Find(%q) = %q, want none", in, got)
+		}
+	}
+	for _, in := range []string{
+		"Danish personal ID: %s", "National ID no. %s", "social security number %s", "PNR\t%s", "where pnr = '%s'", "Mit nummer er %s", "Patient-id: %s",
+		`"system":"urn:oid:1.2.208.176.1.2","value":"%s"`, `"value": "%s", "system": "urn:oid:1.2.208.176.1.2"`,
+		"/borger/%s/sag", "X-Borger: %s", "Pt. %s indlagt", "<td>Ib Testesen</td><td>%s</td>", "Skyldner %s",
+	} {
+		want := 1
+		if got := find(fmt.Sprintf(in, "0101705000")); len(got) != want && !strings.Contains(in, "Mit nummer") && !strings.Contains(in, "Patient-id") {
+			t.Errorf("Find(%q) = %q, want %d", in, got, want)
+		}
+		if got := find(fmt.Sprintf(in, "0101705005")); len(got) != want {
+			t.Errorf("Find(%q) with a check digit = %q, want %d", in, got, want)
+		}
+	}
+	if got := find("PNR 1001705007"); len(got) != 0 {
+		t.Errorf("a production unit's number was found: %q", got)
+	}
+}
+
 func TestConfidence(t *testing.T) {
 	of := func(text Text) float64 {
 		t.Helper()
@@ -337,7 +416,10 @@ func checkFind(t *testing.T, s string) {
 		if f.Confidence < 0 || f.Confidence > 1 || f.Masked == "" || f.Why == "" {
 			t.Errorf("Find(%q): %+v", s, f)
 		}
-		if Mask(s[f.Start:f.End]) != f.Masked {
+		if !maskedInside(s, f.Start, f.End) {
+			t.Errorf("Find(%q): found %d–%d, which Mask does not mask", s, f.Start, f.End)
+		}
+		if cropped := strings.Contains(f.Why, "without its leading zeros"); !cropped && Mask(s[f.Start:f.End]) != f.Masked {
 			t.Errorf("Find(%q): masked form %q, but Mask gives %q", s, f.Masked, Mask(s[f.Start:f.End]))
 		}
 		if HoldsCPR(f.Why) || HoldsCPR(f.Masked) {
@@ -353,7 +435,15 @@ func checkFind(t *testing.T, s string) {
 	})
 }
 
+// maskedInside reports whether Mask masks all of s[start:end].
+func maskedInside(s string, start, end int) (yes bool) {
+	Spans(s, func(from, to int) { yes = yes || from <= start && end <= to })
+	return yes
+}
+
 var seeds = []string{
+	"CPR 101705000", "101705000 cpr 0101705000", "[CPR] 101705000", "Navn;CPR\nIb;101705000\nBo;010170;5000", "cpr 1.1.70-5000", "personnr 12 1.1.70-5000 1.1.70 5000",
+	"a,cpr\n1,010170-5000\n\n\"x\",101705000", "CPR\t1\n1/1/70-5000-101705000",
 	"01.01.1870-5000", "01011870 5000 01 01", "70 01 01 1870 5000-01.01.1870.5000", "01011870-5000-5000",
 	"010170-5000", "0101705005", "010170 50 01 01 70 5008", "0101 010170-5000", "01 01 01 01 01 01 01 01", "０１０１７０－５０００", "1\u200b0101705000",
 	"010170-••••", "+45 0101705005", "010170-\n5000", "\xff010170\xa05000\x96", "010170 -- 5000", "CPR 0101705000 kr", "5d010170-5000-41d4-a716-446655440000",

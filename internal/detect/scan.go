@@ -47,6 +47,7 @@ const (
 	odd                   // anything else that is split after the sixth digit
 	longYear              // 01.01.1870-5000, 01011870-5000
 	lettered              // 0101705AB0, 010170-5AB0: an e-CPR
+	cropped               // 101705000, 1.1.70-5000: zeros were lost
 )
 
 // window is a stretch of text that has the form of a CPR number.
@@ -66,9 +67,11 @@ type window struct {
 type scanner struct {
 	s      string
 	pos    int
-	n      int // groups in the row so far
-	digits int // digits in the row so far
-	tens   int // groups of ten digits so far
+	n      int  // groups in the row so far
+	digits int  // digits in the row so far
+	tens   int  // groups of ten digits so far
+	read   bool // whether the text names CPR numbers is known
+	named  bool // it does
 	row    [16]group
 }
 
@@ -260,7 +263,7 @@ func (sc *scanner) window(w *window) bool {
 	if n := sc.back(0).n; (n == 7 || n == 1) && sc.lettered(w) {
 		return true
 	}
-	return sc.digits >= 10 && (sc.ten(w) || sc.long(w))
+	return sc.digits >= 10 && (sc.ten(w) || sc.long(w)) || sc.digits >= 8 && sc.cropped(w)
 }
 
 // ten looks whether a window of ten digits ends with the newest group.
