@@ -11,16 +11,19 @@ const (
 	longestHeading = 48
 )
 
-// table is the one that the last number stood in, so that its lines are walked only once.
-type table struct {
+// separators part the cells of a line, the likeliest first.
+const separators = "\t;|,"
+
+// tables are those that the last numbers stood in, by their separators, so that lines are walked only once for each: a mail may
+// hold many numbers in very many lines.
+type tables [len(separators)]struct {
 	known      bool
 	head, upto int // where its first line begins, and the last line that is known to be in it
-	separator  byte
 }
 
 // column returns what the heading of the window's column says: that it holds CPR numbers, or other numbers, or neither. What
 // stands in the number's own cell goes before it.
-func (t *table) column(s string, w *window) (labelled, against bool) {
+func (t *tables) column(s string, w *window) (labelled, against bool) {
 	from := max(0, w.start-widest)
 	line := from + strings.LastIndexByte(s[from:w.start], '\n') + 1
 	if line == 0 || line == from {
@@ -30,13 +33,13 @@ func (t *table) column(s string, w *window) (labelled, against bool) {
 	if i := strings.IndexByte(after, '\n'); i >= 0 {
 		after = after[:i]
 	}
-	separator := separates(s[line:w.start])
-	if separator == 0 {
-		if separator = separates(after); separator == 0 {
+	which := separates(s[line:w.start])
+	if which < 0 {
+		if which = separates(after); which < 0 {
 			return false, false
 		}
 	}
-	head := t.first(s, line, separator)
+	head, separator := t.first(s, line, which), separators[which]
 	if head == line {
 		return false, false
 	}
@@ -56,33 +59,31 @@ func (t *table) column(s string, w *window) (labelled, against bool) {
 	return v == ofPersons, v == ofOthers
 }
 
-// separates returns the sign that parts the cells of a line, 0 where there is none.
-func separates(line string) byte {
-	for _, c := range [...]byte{'\t', ';', '|', ','} {
-		if strings.IndexByte(line, c) >= 0 {
-			return c
+// separates returns which of the separators parts the cells of a line, -1 where none does.
+func separates(line string) int {
+	for i := range len(separators) {
+		if strings.IndexByte(line, separators[i]) >= 0 {
+			return i
 		}
 	}
-	return 0
+	return -1
 }
 
 // first returns where the table begins whose line begins at line.
-func (t *table) first(s string, line int, separator byte) int {
-	if t.separator != separator {
-		t.known = false
-	}
-	head := line
-	for head > 0 && !(t.known && head >= t.head && head <= t.upto) {
+func (t *tables) first(s string, line, which int) int {
+	at, head := &t[which], line
+	for head > 0 {
+		if at.known && head >= at.head && head <= at.upto {
+			head = at.head
+			break
+		}
 		previous := strings.LastIndexByte(s[:head-1], '\n') + 1
-		if strings.IndexByte(s[previous:head], separator) < 0 {
+		if strings.IndexByte(s[previous:head], separators[which]) < 0 {
 			break
 		}
 		head = previous
 	}
-	if t.known && head >= t.head && head <= t.upto {
-		head = t.head
-	}
-	*t = table{known: true, head: head, upto: line, separator: separator}
+	at.known, at.head, at.upto = true, head, line
 	return head
 }
 

@@ -127,7 +127,7 @@ type gathering struct {
 	bare   []int // findings of ten plain digits that nothing speaks for or against but their form
 	pro    int   // where the last number with a label ended; 0: there is none
 	contra int   // where the last number with another number's label ended
-	table  table // that the last number stood in
+	tables tables
 }
 
 // leastListed is how many bare numbers make a list, and how many of a text's runs of ten digits they have to be, in percent. Of
@@ -190,7 +190,7 @@ func (g *gathering) weigh(w *window, limit date) (c candidate, ok bool) {
 		return candidate{}, false
 	}
 	e := surroundings(s, w)
-	if labelled, against := g.table.column(s, w); labelled || against {
+	if labelled, against := g.tables.column(s, w); labelled || against {
 		e.labelled, e.against, e.own = labelled, against, labelled
 	}
 	if w.shape == cropped && (!e.own || t.Machine || e.amount || !croppedAlone(s, w)) {

@@ -203,6 +203,15 @@ func TestFindByColumn(t *testing.T) {
 	}
 }
 
+// TestFindByColumnIsLinear: two separators in every line, which the numbers' lines choose from in turn, must not make every number
+// walk all lines again.
+func TestFindByColumnIsLinear(t *testing.T) {
+	s := "Navn,x;CPR\n" + strings.Repeat(";,\n", 1<<20) + strings.Repeat("a,0101705000;\nb;0101705000,\n", 4000)
+	if n := len(Find(Text{Content: s}, now)); n != 8000 {
+		t.Errorf("%d findings, want 8000", n)
+	}
+}
+
 // TestFindCropped: numbers that lost zeros need a label of their own, and Mask masks what Find finds.
 func TestFindCropped(t *testing.T) {
 	for in, want := range map[string]string{
