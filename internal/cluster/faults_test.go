@@ -48,7 +48,7 @@ type kind struct {
 	ofTheDatabase func(d *database, length time.Duration) error
 }
 
-// dead is how long a node may be silent before the others take its work.
+// dead is how long a node may be silent before the others take its work: lifeTime of package guard.
 const dead = 12 * time.Second
 
 var kinds = []kind{
