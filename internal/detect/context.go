@@ -43,7 +43,7 @@ var (
 		{text: "_part_"}, {text: "content-length"}, {text: "message-id"}, {text: "po", word: true, thing: true}, {text: "ocr", word: true, thing: true},
 		{text: "produkt", word: true, thing: true}, {text: "product", word: true, thing: true}, {text: "sporing", word: true, thing: true}, {text: "rekvisition", word: true, thing: true}, {text: "bestilling", word: true, thing: true},
 		{text: "måler", thing: true}, {text: "reservation", word: true, thing: true}, {text: "session", word: true, thing: true}, {text: "beløb", thing: true},
-		{text: "ticket", word: true, thing: true}, {text: "incident", word: true, thing: true}, {text: "amount", word: true, thing: true}, {text: "iban", word: true}, {text: "bfe", word: true}, {text: "dk:p", word: true}}
+		{text: "ticket", word: true, thing: true}, {text: "incident", word: true, thing: true}, {text: "amount", word: true, thing: true}, {text: "iban", word: true}, {text: "uuid", word: true}, {text: "guid", word: true}, {text: "s/n", word: true}, {text: "bfe", word: true}, {text: "dk:p", word: true}}
 )
 
 // evidence is what the surroundings of a window say.
@@ -337,8 +337,10 @@ func otherNumber(before []byte) bool {
 				return len(stem) > 2 && !ofPerson(stem)
 			}
 		}
-		if stem, ok := strings.CutSuffix(word, "id"); ok && len(stem) > 2 && key(before) { // transactionId, but not "altid"
-			return !ofPerson(stem)
+		for _, end := range [...]string{"id", "number"} { // transactionId, customerNumber, but not "altid"
+			if stem, ok := strings.CutSuffix(word, end); ok && len(stem) > 2 && key(before) {
+				return !ofPerson(stem)
+			}
 		}
 		if !linking[word] {
 			return false

@@ -246,7 +246,7 @@ func TestFindCropped(t *testing.T) {
 func TestFindOtherNumbers(t *testing.T) {
 	for _, in := range []string{
 		"Serial number %s", "Dok.id %s", "Ansøgning nr. %s", "J.nr. %s", "Ref. nr.: %s", "Vores reference %s", "Sag: %s", "PO: %s", "Kreditnota %s", // a noun and a word for numbers
-		"INC%s", "IBAN DK42 6829 %s", "<%s.4204@mail.example>", "----=_Part_%s_74225", `schemeID="DK:P">%s<`, // tokens
+		`{"customerNumber":"%s"}`, `{"transactionId": %s}`, "S/N: %s", "INC%s", "IBAN DK42 6829 %s", "<%s.4204@mail.example>", "----=_Part_%s_74225", `schemeID="DK:P">%s<`, // tokens
 		"kr. %s", "DKK %s", "%s stk. skruer", "%s kr.", "%s kWh", // amounts
 	} {
 		if got := find(fmt.Sprintf(in, "0101705005")); len(got) != 0 {
