@@ -213,7 +213,7 @@ func (g *gathering) weigh(w *window, limit date) (c candidate, ok bool) {
 		blob: e.blob, amount: e.amount && (w.shape == plain || w.shape == sixFour && w.cut == bySpace), phone: w.phone, machine: t.Machine, cropped: w.shape == cropped, known: t.Machine && t.Numbers.has(w.digits), mailbox: t.Address && wholeLocal(s, w)}
 	c.why.when = w.shape != plain && w.shape != lettered && !e.labelled && clock(s, w, limit)
 	c.why.postcode = w.shape == dated && w.cut == bySpace && !e.labelled && postcode(s, w)
-	c.why.person = w.shape == plain && !e.labelled && !e.against && !e.blob && !c.why.amount && besidePerson(s, w)
+	c.why.person = w.shape == plain && !e.labelled && !e.against && !e.blob && !c.why.amount && !t.Address && besidePerson(s, w)
 	c.bare = w.shape == plain && !e.labelled && !e.against && !e.blob && !c.why.amount && !w.phone && !t.Machine
 	with, without := form(w)
 	c.confidence = c.why.adjust(with, without)
