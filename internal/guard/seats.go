@@ -16,12 +16,13 @@ const (
 
 // seats are places in lanes, taken before a message is accepted, so that its first attempt can follow at once.
 type seats struct {
-	d     *dispatcher
-	lanes map[string]int
-	h     hot
-	size  int64
-	era   time.Time // when they were taken: see heart.era
-	taken bool
+	d      *dispatcher
+	lanes  map[string]int
+	h      hot
+	size   int64
+	era    time.Time // when they were taken: see heart.era
+	taken  bool
+	called bool // its turn to look has come
 }
 
 // gate lets a lane's attempts through, at most so many at once as this node's share of the limit is just then; the
@@ -89,6 +90,7 @@ func (d *dispatcher) reserve(ctx context.Context, a ledger.Acceptance, h hot) *s
 		for turn != nil {
 			select {
 			case <-turn:
+				s.called = true
 				turn = d.take(s, true)
 				continue
 			case <-timer.C:
@@ -138,15 +140,19 @@ func (d *dispatcher) take(s *seats, wait bool) (turn chan struct{}) {
 		if l.backlog || l.fails > 0 {
 			return nil // new mail goes behind what is waiting
 		}
-		if d.hot+s.size > hotBytes || l.seats+n > d.limit*(1+queueDepth) {
-			full = l
+		if d.hot+s.size > hotBytes || l.seats+n > d.limit*(1+queueDepth) || wait && !s.called && len(l.waiting) > 0 {
+			full = l // a newcomer does not go before those who wait
 		}
 	}
 	switch {
 	case full == nil:
 	case wait && full.seats > 0:
 		turn = make(chan struct{})
-		full.waiting = append(full.waiting, turn)
+		at := len(full.waiting)
+		if s.called {
+			at = 0 // its turn had come, but it needs more than was free
+		}
+		full.waiting = slices.Insert(full.waiting, at, turn)
 		return turn
 	default:
 		return nil
