@@ -234,6 +234,14 @@ func (h *heart) ahead() time.Duration {
 // apart is ahead; h.mu is held.
 func (h *heart) apart() time.Duration { return h.here.Round(0).Sub(h.there.Round(0)) }
 
+// ledgerTime is now by the ledger's clock: what is removed for good is not removed early because one node's clock is ahead.
+func (h *heart) ledgerTime() time.Time {
+	if h == nil {
+		return now()
+	}
+	return h.clock(now())
+}
+
 // reap takes back what dead nodes hold.
 func (h *heart) reap(ctx context.Context) {
 	if !h.proven() {

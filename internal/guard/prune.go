@@ -33,7 +33,7 @@ func (g *Guard) prune(ctx context.Context) {
 func (g *Guard) pruneAuthority(ctx context.Context, p ledger.Pruner, a *config.Authority) {
 	var sum ledger.Pruned
 	for more := true; more && g.heart.has(ctx, "prune"); {
-		n, err := p.Prune(ctx, now(), a.Name, a.Retention, pruneBatch)
+		n, err := p.Prune(ctx, g.heart.ledgerTime(), a.Name, a.Retention, pruneBatch)
 		if err != nil {
 			if ctx.Err() == nil {
 				g.log.Error("retention could not go on; it is tried again", "authority", a.Name, "err", err)

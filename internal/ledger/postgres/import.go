@@ -56,8 +56,9 @@ func (s *Store) Import(ctx context.Context, months []time.Time, tables []Table) 
 	defer conn.Release()
 	for _, from := range months {
 		for _, table := range parted {
-			if err := makePartition(ctx, conn.Conn(), table, from); err != nil {
-				return nil, fmt.Errorf("make the partition of %s for %s: %w", table, from.Format("2006-01"), err)
+			name := table + from.Format("_2006_01")
+			if err := makePartition(ctx, conn.Conn(), name, from); err != nil {
+				return nil, fmt.Errorf("make the partition %s: %w", name, err)
 			}
 		}
 	}

@@ -68,7 +68,7 @@ func (s *Store) makePartitions(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// makePartition makes one partition. Attaching it locks the table for a moment: who has to wait for that gives up soon, lest
+// makePartition makes one partition: its name is the table's, followed by the month. Attaching it locks the table for a moment: who has to wait for that gives up soon, lest
 // others wait behind. A month that has rows in the default partition already stays there.
 func makePartition(ctx context.Context, conn *pgx.Conn, name string, from time.Time) error {
 	table := strings.TrimSuffix(name, from.Format("_2006_01"))
