@@ -31,7 +31,7 @@ func plainText(t *testing.T, raw string) string {
 // towards is a stage on which each outside domain is a next hop of its own, and as many recipients, each with another.
 func towards(t *testing.T, n int, authority string) (*stage, []string) {
 	t.Helper()
-	s := emptyStage(t, authority, 0, 0)
+	s := emptyStage(t, authority, 15*time.Second, 0) // days pass sooner
 	s.cfg.Routes = s.cfg.Routes[:1]
 	s.start()
 	t.Cleanup(func() { s.halt(); s.laws() })
@@ -53,7 +53,7 @@ func TestOneMailOneNotice(t *testing.T) {
 		level   level.Level
 		answer  func(deliver.Job, deliver.Recipient) deliver.Result
 		soon    string // of the one notice that comes within seconds; "" none
-		days    int    // notices in all after two days
+		days    int    // notices in all, when its time is over
 		state   ledger.State
 	}{
 		{"refused", "Hej", level.Verified, byDomain(refuse(550, "5.1.1")), "ikke leveret", 1, ledger.Returned},
@@ -78,7 +78,7 @@ func TestOneMailOneNotice(t *testing.T) {
 				} else {
 					s.told("anna@eksempel.example", 0, "")
 				}
-				s.pass(48 * time.Hour)
+				s.pass(26 * time.Hour)
 				if got := s.notices("anna@eksempel.example"); len(got) != c.days {
 					t.Errorf("notices: %q, want %d", got, c.days)
 				}

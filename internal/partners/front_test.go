@@ -175,8 +175,9 @@ func TestPostfixRetries(t *testing.T) {
 	c := newChain(t, `host: vagt.eksempel.example
 authorities:
   - {name: Eksempel Kommune, domains: [eksempel.example], safety_net: net@eksempel.example}
-  - {name: Nabo Kommune, domains: [nabo.example], safety_net: net@eksempel.example}
-trusted: [127.0.0.0/8]
+  - {name: Nabo Kommune, domains: [nabo.example], safety_net: net@nabo.example}
+trusted:
+  - {net: 127.0.0.0/8, authorities: [Eksempel Kommune, Nabo Kommune]}
 `)
 	c.sendmail(t, letter("two", "Kære begge\r\n"), anna, "gerda@nabo.example")
 	c.numbers(t, anna, []string{"two"})

@@ -13,7 +13,7 @@ import (
 	"postvagt/internal/ledger"
 )
 
-var scaleFlag = flags.Int("ledger.scale", 0, "deliveries in the long ledger of TestScale, which measures; 0: skip it")
+var scaleFlag = flags.Int("ledger.scale", 20_000, "deliveries in the long ledger of TestScale; make bench-scale measures ten million")
 
 // scaleScript fills tables with messages %[1]d to %[2]d of %[3]d of the past year (%[4]d is its begin in microseconds), each with two deliveries
 // that went through at the first attempt; one in fifty is confidential. %[5]s makes ids of i: not as real ones are, but as long, and ascending.
@@ -50,9 +50,6 @@ func scaleID() string {
 // TestScale measures what people and the dispatcher ask of a long ledger: see docs/scale.md. The hashes of its chain are not real.
 func TestScale(t *testing.T) {
 	n := int64(*scaleFlag)
-	if n == 0 {
-		t.Skip("-ledger.scale=10000000 measures (make bench-scale); TestPlans and TestPrunePlans look at the plans")
-	}
 	s := openTest(t, Options{})
 	began, messages := time.Now(), n/2
 	if _, err := s.writer.exec("INSERT INTO authority (no, name) VALUES (1, 'Eksempel Kommune')"); err != nil {
