@@ -4,7 +4,7 @@ BIN     := bin/postvagt
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo development)
 export CGO_ENABLED ?= 0
 
-.PHONY: build demo test check corpus fuzz bench bench-scale tools clean
+.PHONY: build demo test check corpus faults fuzz bench bench-scale tools clean
 
 build:
 	$(GO) build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o $(BIN) ./cmd/postvagt
@@ -23,6 +23,10 @@ check:
 # How well CPR numbers are found, by category, beside the patterns that people use.
 corpus:
 	go run ./corpus
+
+# A hundred faults upon three guards over one PostgreSQL with a standby.
+faults: tools
+	$(GO) test ./internal/cluster -count=1 -timeout=30m -v -run='^TestFaults$$' -faults=100
 
 # Random input for every parser, FUZZTIME each. What it finds becomes a seed, which 'make test' then runs.
 FUZZTIME ?= 10s

@@ -25,7 +25,7 @@ import (
 )
 
 var (
-	faults = flag.Int("faults", 100, "how many faults there are")
+	faults = flag.Int("faults", 40, "how many faults there are; make faults has 100")
 	seed   = flag.Uint64("seed", 0, "seed of the faults; 0 picks one and prints it")
 )
 
