@@ -92,8 +92,10 @@ func (s *Store) Leave(ctx context.Context, node, life string) error {
 }
 
 // Reap takes back what dead nodes hold and forgets them. Its cost grows with the queue, when somebody died.
-func (s *Store) Reap(ctx context.Context, now time.Time, node string) (dead []string, cutOff int, err error) {
-	err = s.do(ctx, 4096, func(t *tx) error {
+func (s *Store) Reap(ctx context.Context, now time.Time, node string) ([]string, int, error) {
+	var dead []string // the writer's own until it is done: after ctx ended it may still write there
+	var cutOff int
+	err := s.do(ctx, 4096, func(t *tx) error {
 		dead, cutOff = nil, 0
 		at := now.UnixMicro()
 		own, found, err := t.node(node)
@@ -126,11 +128,12 @@ func (s *Store) Reap(ctx context.Context, now time.Time, node string) (dead []st
 }
 
 // Duty asks for work that one node does for all.
-func (s *Store) Duty(ctx context.Context, now time.Time, duty, node string, ttl time.Duration) (mine bool, err error) {
+func (s *Store) Duty(ctx context.Context, now time.Time, duty, node string, ttl time.Duration) (bool, error) {
 	if duty == "" || node == "" || ttl < time.Microsecond {
 		return false, fmt.Errorf("duty: its name, node and ttl are needed")
 	}
-	err = s.do(ctx, 256, func(t *tx) error {
+	var mine bool // the writer's own until it is done
+	err := s.do(ctx, 256, func(t *tx) error {
 		mine = false
 		var holder string
 		var until int64
