@@ -125,7 +125,7 @@ func live(t *testing.T, f life, point string, n int, gone bool) bool {
 	l.hop.set(l.answers(f.hop))
 	steps := 0 // of the ledger's one writer
 	var hit atomic.Bool
-	l.fault = func(p string) error {
+	l.breaks(func(p string) error {
 		if l.gone.Load() {
 			return errFault
 		}
@@ -137,7 +137,7 @@ func live(t *testing.T, f life, point string, n int, gone bool) bool {
 			}
 		}
 		return nil
-	}
+	})
 	f.run(l)
 	before := hit.Load()
 	l.pass(f.ends)

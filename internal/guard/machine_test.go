@@ -43,7 +43,7 @@ func runMachine(t *testing.T, r *rand.Rand) {
 	m := &machine{lived: &lived{stage: newStageAt(t, quick, 15*time.Second, 90*time.Second), once: map[string]int{}, promised: map[ledger.MessageID]bool{}},
 		r: r, moods: map[string]int{}}
 	m.hop.set(m.answer)
-	m.fault = m.fails
+	m.breaks(m.fails)
 	for range 60 {
 		m.step()
 		m.again()

@@ -41,6 +41,7 @@ type stage struct {
 	logMu    sync.Mutex
 	stop     context.CancelFunc
 	ended    chan error
+	faultMu  sync.Mutex
 	fault    func(string) error
 	senders  senderCheck
 	lease    time.Duration // 0: as always
@@ -206,13 +207,23 @@ func (s *stage) run(o Options) (g *Guard, stop context.CancelFunc, ended chan er
 	return g, stop, ended
 }
 
+// breaks sets what fails in the ledger from now on.
+func (s *stage) breaks(fault func(string) error) {
+	s.faultMu.Lock()
+	defer s.faultMu.Unlock()
+	s.fault = fault
+}
+
 // open opens the ledger.
 func (s *stage) open() {
 	s.Helper()
 	var err error
 	s.store, err = sqlite.Open(s.path, sqlite.Options{Exclusive: true, Fault: func(point string) error {
-		if s.fault != nil {
-			return s.fault(point)
+		s.faultMu.Lock()
+		fault := s.fault
+		s.faultMu.Unlock()
+		if fault != nil {
+			return fault(point)
 		}
 		return nil
 	}})
@@ -255,7 +266,7 @@ func (s *stage) authorities() spool.Authorities {
 // laws verifies the ledger and that nothing that was logged holds a number; it closes the ledger.
 func (s *stage) laws() {
 	s.Helper()
-	s.fault = nil
+	s.breaks(nil)
 	open := s.keys.Open
 	if s.apart != nil {
 		open = nil

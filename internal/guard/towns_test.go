@@ -37,7 +37,7 @@ func runTown(t *testing.T, r *rand.Rand) {
 	w := newTown(t, strings.Replace(quick, "delay:", "concurrency: 3, delay:", 1), "a", "b", "c")
 	m := &wild{town: w, machine: &machine{lived: &lived{stage: w.stage, once: map[string]int{}, promised: map[ledger.MessageID]bool{}}, r: r, moods: map[string]int{}}}
 	w.hop.set(m.answer)
-	w.fault = m.fails
+	w.breaks(m.fails)
 	w.hop.takes(time.Duration(r.IntN(8)) * time.Second)
 	for range 100 {
 		m.step()
