@@ -13,12 +13,12 @@ var (
 	marked = strings.Repeat("<td style=\"padding:0 12px;width:100%\" class=\"c1\"><a href=\"https://eksempel.example/a?id=18273645\">Læs mere</a></td>\r\n", 800)
 )
 
-// dense is a list of ten-digit numbers as chance writes them: 3 % are valid birth dates.
+// dense is a list of ten-digit numbers, none with a day that is one: nobody's.
 var dense = func() string {
 	var b strings.Builder
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 8000 {
-		fmt.Fprintf(&b, "%010d\n", 4_000_000_000+r.Int64N(2_000_000_000)) // days 40 to 59: nobody's
+		fmt.Fprintf(&b, "%010d\n", 4_000_000_000+r.Int64N(2_000_000_000)) // days 40 to 59
 	}
 	return b.String()
 }()

@@ -56,6 +56,9 @@ func (t *tables) column(s string, w *window) (labelled, against bool) {
 		return false, false
 	}
 	v := says(heading(s[head:line], separator, index))
+	if v == ofOthers && says(s[line:w.start]) == ofPersons {
+		return false, false // its own line knows better than a heading
+	}
 	return v == ofPersons, v == ofOthers
 }
 

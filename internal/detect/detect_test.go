@@ -111,6 +111,8 @@ func TestFindNeighbours(t *testing.T) {
 		{"Navn\tCPR\nAnna\t0101705000\nBo\t0101715000", "0101705000|0101715000"},
 		{"320170-5000 010170-5000", "010170-5000"},
 		{"CPR: 010170\n5000", "010170\n5000"},
+		{"Kære Anna, tak for din ordre\nborgerens cpr er her, 010170-5000", "010170-5000"}, // no table, though commas part it
+		{"Kære Anna, tak for din ordre\nborgerens cpr er her, 0101705005", "0101705005"},
 		{"Borger 0101705000 har klaget", "0101705000"},
 		{"ansøgeren (0101705000)", "0101705000"},
 		{"Anna Testesen, 0101705000", "0101705000"},
