@@ -106,7 +106,7 @@ func (s *scene) settle(t *testing.T, p *lab.Process) {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	lab.Drain(t, store, 2*time.Minute)
+	lab.Drain(t, store, time.Minute)
 	p.Stop(t)
 	keys, err := spool.Load(filepath.Join(s.dir, "keys"))
 	if err != nil {
