@@ -116,7 +116,6 @@ routes: [{to: "*", smarthost: %q, level: cleartext}]
 	b.ReportMetric(during.busy.Seconds()/b.Elapsed().Seconds(), "cores-busy")
 	b.ReportMetric((during.busy-during.nodes-during.database-during.test).Seconds()/b.Elapsed().Seconds(), "cores-others")
 	b.ReportMetric(used.flushes/n, "flushes/op")
-	b.ReportMetric(used.commits/n, "commits/op")
 	b.ReportMetric(used.wal/n, "wal-B/op")
 	rows, kept := held(b, server)
 	b.ReportMetric((rows-rowsBefore)/n, "rows/op")
@@ -253,11 +252,11 @@ func (d *drain) serve(c net.Conn) {
 // usage is what has been used up to a moment.
 type usage struct {
 	nodes, database, test, busy time.Duration // processor time; busy is the whole machine's
-	flushes, commits, wal       float64       // of the primary; wal in bytes
+	flushes, wal                float64       // of the primary; wal in bytes
 }
 
 func (u usage) minus(v usage) usage {
-	return usage{u.nodes - v.nodes, u.database - v.database, u.test - v.test, u.busy - v.busy, u.flushes - v.flushes, u.commits - v.commits, u.wal - v.wal}
+	return usage{u.nodes - v.nodes, u.database - v.database, u.test - v.test, u.busy - v.busy, u.flushes - v.flushes, u.wal - v.wal}
 }
 
 func measure(b *testing.B, nodes []*lab.Process, servers []*pgtest.Server) (u usage) {
@@ -266,7 +265,9 @@ func measure(b *testing.B, nodes []*lab.Process, servers []*pgtest.Server) (u us
 		u.nodes += spent(p.Pid())
 	}
 	for _, s := range servers {
-		u.database += tree(b, s)
+		for _, pid := range s.Processes() {
+			u.database += spent(pid)
+		}
 	}
 	var r syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
@@ -274,7 +275,7 @@ func measure(b *testing.B, nodes []*lab.Process, servers []*pgtest.Server) (u us
 	}
 	u.test = time.Duration(r.Utime.Nano() + r.Stime.Nano())
 	u.busy = machine(b)
-	ask(b, servers[0], "SELECT wal_sync::float8, wal_bytes::float8, (SELECT sum(xact_commit)::float8 FROM pg_stat_database) FROM pg_stat_wal", &u.flushes, &u.wal, &u.commits)
+	ask(b, servers[0], "SELECT wal_sync::float8, wal_bytes::float8 FROM pg_stat_wal", &u.flushes, &u.wal)
 	return u
 }
 
@@ -299,31 +300,6 @@ func ticks(fields []string) (d time.Duration) {
 		}
 	}
 	return d
-}
-
-// tree is the processor time of all of a server's processes.
-func tree(b *testing.B, s *pgtest.Server) time.Duration {
-	b.Helper()
-	text, err := os.ReadFile(filepath.Join(s.Data(), "postmaster.pid"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	first, _, _ := strings.Cut(string(text), "\n")
-	pid, err := strconv.Atoi(first)
-	if err != nil {
-		b.Fatal(err)
-	}
-	all := spent(pid)
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-	if err != nil {
-		b.Fatal(err)
-	}
-	for _, c := range strings.Fields(string(children)) {
-		if n, err := strconv.Atoi(c); err == nil {
-			all += spent(n)
-		}
-	}
-	return all
 }
 
 // machine is the time that the machine's processors were not idle.

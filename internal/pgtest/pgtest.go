@@ -194,7 +194,7 @@ func (s *Server) Kill() error {
 	if s.cmd == nil {
 		return nil
 	}
-	// The backends first stop with the postmaster, so that none can finish a commit after it: they share its process group.
+	// The backends first stop with the postmaster, so that none can finish a commit after it.
 	return errors.Join(s.signal(syscall.SIGSTOP), s.end(syscall.SIGKILL))
 }
 

@@ -31,7 +31,7 @@ func (s *Server) standby(t testing.TB) (*Server, error) {
 	if err := b.copyOf(s); err != nil {
 		return nil, err
 	}
-	if err := b.FollowFrom(s); err != nil {
+	if err := b.followFrom(s); err != nil {
 		return nil, err
 	}
 	if err := b.runOnFreePort(); err != nil {
@@ -56,8 +56,8 @@ func (b *Server) copyOf(from *Server) error {
 	return b.Configure("synchronous_standby_names = ''")
 }
 
-// FollowFrom makes the stopped server a standby of another from its next Run on. A former primary needs Rewind first.
-func (b *Server) FollowFrom(primary *Server) error {
+// followFrom makes the stopped server a standby of another from its next Run on.
+func (b *Server) followFrom(primary *Server) error {
 	err := b.Configure(fmt.Sprintf("primary_conninfo = 'host=127.0.0.1 port=%d user=%s application_name=standby'", primary.Port, User))
 	return errors.Join(err, b.touch("standby.signal"))
 }
@@ -128,7 +128,7 @@ func (s *Server) Rejoin(primary *Server) error {
 	if err := s.copyOf(primary); err != nil {
 		return err
 	}
-	if err := s.FollowFrom(primary); err != nil {
+	if err := s.followFrom(primary); err != nil {
 		return err
 	}
 	if err := s.Run(); err != nil {
