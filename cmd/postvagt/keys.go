@@ -82,39 +82,59 @@ func (f *keyFile) check(ctx context.Context, store ledger.Store, c *config.Confi
 	return store.Put(ctx, f.fact(), strings.Join(have, " "))
 }
 
-// begin makes an authority's own key file where it has never had one, and seals anew what the common keys sealed for it before.
-func (f *keyFile) begin(ctx context.Context, store ledger.Store, before *spool.Keys, say io.Writer) error {
-	if !f.own || !errors.Is(f.err, fs.ErrNotExist) {
+// begin gives an authority the use of a key file of its own: makes it where there never was one, and seals anew what the earlier,
+// common keys sealed for it. It is done when the ledger has the file's keys noted, and repeated until then, whoever made the file.
+func (f *keyFile) begin(ctx context.Context, store ledger.Store, before earlier, say io.Writer) error {
+	missing := errors.Is(f.err, fs.ErrNotExist)
+	if !f.own || f.keys == nil && !missing {
 		return nil
 	}
 	if known, err := store.Get(ctx, f.fact()); err != nil || known != "" {
 		return err
 	}
-	n, err := f.create(ctx, store, before)
-	if err != nil {
-		return err
+	if before.err != nil { // what they sealed could never be opened again once the file's own keys are noted
+		f.keys, f.err = nil, fmt.Errorf("the key file %s of %s is not taken into use while the common keys, which sealed its mail before, cannot be read: %v", f.path, f.names(), before.err)
+		return nil
 	}
-	fmt.Fprintf(say, "postvagt: made the key file %s of %s. Keep a copy apart from the ledger's backup: without it no waiting mail can be opened.\n", f.path, f.names())
+	if missing {
+		if f.keys, f.err = spool.Create(f.path); f.err != nil {
+			return f.err
+		}
+		fmt.Fprintf(say, "postvagt: made the key file %s of %s. Keep a copy apart from the ledger's backup: without it no waiting mail can be opened.\n", f.path, f.names())
+	}
+	n, err := f.takeOver(ctx, store, before.keys)
 	if n > 0 {
 		fmt.Fprintf(say, "postvagt: %d bodies and addresses that waited were sealed anew with it.\n", n)
 	}
-	return nil
+	return err
 }
 
-// create makes the file. What before, the common keys, sealed for its authority is sealed anew with its own.
-func (f *keyFile) create(ctx context.Context, store ledger.Store, before *spool.Keys) (n int, err error) {
-	if f.keys, f.err = spool.Create(f.path); f.err != nil {
-		return 0, f.err
+// takeOver seals anew, with the file's keys, what before, the common ones, sealed for its authority. It may be repeated.
+func (f *keyFile) takeOver(ctx context.Context, store ledger.Store, before *spool.Keys) (n int, err error) {
+	if !f.own || before == nil {
+		return 0, nil
 	}
-	if f.own && before != nil {
-		n, err = ledger.Scoped(store, f.of[0].Name).Reseal(ctx, func(id string, sealed []byte) ([]byte, error) {
-			if !slices.Contains(before.IDs(), spool.SealedBy(sealed)) {
-				return nil, nil
-			}
-			return anew(f.keys, before, id, sealed)
-		})
+	return ledger.Scoped(store, f.of[0].Name).Reseal(ctx, func(id string, sealed []byte) ([]byte, error) {
+		if !slices.Contains(before.IDs(), spool.SealedBy(sealed)) {
+			return nil, nil
+		}
+		return anew(f.keys, before, id, sealed)
+	})
+}
+
+// earlier are the common keys, from before an authority had its own; without either there never were any.
+type earlier struct {
+	keys *spool.Keys
+	err  error
+}
+
+// earlierKeys reads them. A file that is not there is an error only where somebody still uses it.
+func earlierKeys(c *config.Config) (e earlier) {
+	e.keys, e.err = spool.Load(c.Store.Keys)
+	if errors.Is(e.err, fs.ErrNotExist) && keyFiles(c)[0].own {
+		e.err = nil
 	}
-	return n, err
+	return e
 }
 
 func anew(to, from *spool.Keys, id string, sealed []byte) ([]byte, error) {
@@ -157,16 +177,16 @@ func loadRing(c *config.Config, files []*keyFile) (spool.Authorities, error) {
 // openRing reads the files for serving. Files that were never made are made. One that is lost is said loudly and stops its own
 // authorities' mail only; when all are lost there is nothing to serve.
 func openRing(ctx context.Context, c *config.Config, store ledger.Store, files []*keyFile, say io.Writer) (spool.Authorities, error) {
-	var common *spool.Keys
+	common := earlier{files[0].keys, files[0].err} // read before the ledger is opened
 	if files[0].own {
-		common, _ = spool.Load(c.Store.Keys) // from before each authority had its own
+		if common = earlierKeys(c); common.err != nil {
+			return nil, fmt.Errorf("the common keys, from before each authority had its own: %w", common.err)
+		}
 	}
 	usable := 0
 	for i, f := range files {
-		if i > 0 || f.own { // the common file is read before the ledger is opened
+		if i > 0 || f.own {
 			f.load()
-		} else {
-			common = f.keys
 		}
 		if err := f.begin(ctx, store, common, say); err != nil {
 			return nil, err
@@ -257,8 +277,8 @@ func (k keysMakeCmd) Run(s streams) error {
 	if err != nil {
 		return err
 	}
-	f := files[0] // without --authority the common one
-	if k.limited() && !f.own {
+	f := files[0] // without --authority the common one, or where nobody uses it the first authority's
+	if k.limited() && !f.own && len(c.Authorities) > 1 {
 		return errShared(f)
 	}
 	if f.load(); f.err == nil || !errors.Is(f.err, fs.ErrNotExist) {
@@ -280,18 +300,18 @@ func (k keysMakeCmd) Run(s streams) error {
 			}
 		}
 	}
-	made := 0
-	if store == nil {
-		f.keys, err = spool.Create(f.path)
-	} else {
-		var common *spool.Keys
-		if f.own {
-			common, _ = spool.Load(c.Store.Keys) // nil: nothing can be taken over from it
+	var before earlier
+	if f.own && store != nil {
+		if before = earlierKeys(c); before.err != nil {
+			return fmt.Errorf("what waits may be sealed with the common keys, and they cannot be read: %w", before.err)
 		}
-		made, err = f.create(ctx, store, common)
 	}
-	if err != nil {
+	if f.keys, err = spool.Create(f.path); err != nil {
 		return err
+	}
+	made, err := f.takeOver(ctx, store, before.keys)
+	if err != nil {
+		return fmt.Errorf("the file %s is made, but sealing anew stopped after %d: %w; the next start of the guard goes on with it", f.path, made, err)
 	}
 	if err := k.answer(s, map[string]any{"file": f.path, "made": f.keys.Newest(), "resealed": made}, "Made %s with key %s. Keep a copy apart from the ledger's backup.\n", f.path, f.keys.Newest()); err != nil {
 		return err
@@ -370,6 +390,13 @@ func (k keysRotateCmd) Run(s streams) error {
 func (f *keyFile) rotate(ctx context.Context, store ledger.Store) (r rotation, err error) {
 	if f.err != nil {
 		return r, fmt.Errorf("keys of %s: %w", f.names(), f.err)
+	}
+	known, err := store.Get(ctx, f.fact())
+	if err != nil {
+		return r, err
+	}
+	if f.own && known == "" {
+		return r, fmt.Errorf("no guard has been started with the key file %s yet: its first start seals anew what the common keys sealed. Start it, then rotate", f.path)
 	}
 	if f.keys, err = spool.Rotate(f.path); err != nil {
 		return r, err

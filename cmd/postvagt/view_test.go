@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -335,9 +336,6 @@ func TestOwnCommands(t *testing.T) {
 			t.Errorf("rotate: %s", got)
 		}
 	}
-	if got := h.said("held", "--config", h.config); !strings.Contains(got, errWhole.Error()) && !strings.HasPrefix(got, "0\n") {
-		t.Errorf("held: %s", got)
-	}
 }
 
 // TestLostKeyFile: one authority's lost file is said loudly, by name, and is its own affair only.
@@ -451,5 +449,140 @@ func TestKeysMoveOut(t *testing.T) {
 		if got := h.said("keys", "rotate", "--config", h.config, "--authority", "Nabo Kommune"); strings.HasPrefix(got, "0\n") != (content == threeAuthorities) {
 			t.Errorf("one authority's operator rotates a file: %s", got)
 		}
+	}
+}
+
+// TestKeysMoveOutLate: waiting mail is taken over also when the key file stood there before the first start with it: copied in, or made by a
+// start that was cut off.
+func TestKeysMoveOutLate(t *testing.T) {
+	shared := strings.Replace(threeAuthorities, "    keys: keys-b\n", "", 1)
+	for _, way := range []string{"copied in", "cut off", "common keys away"} {
+		t.Run(way, func(t *testing.T) {
+			dir := t.TempDir()
+			h := &house{T: t, config: filepath.Join(dir, "postvagt.yaml")}
+			begin := func(content string) (*installation, string) {
+				if err := os.WriteFile(h.config, []byte(content), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				c, err := config.Load(h.config)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var said bytes.Buffer
+				i, err := open(c, &said)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return i, said.String()
+			}
+			i, _ := begin(shared)
+			k, err := i.keys.Of("Nabo Kommune")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for n := range 3 {
+				h.add(i.store, k, &ward{name: "Nabo Kommune", domain: "nabo.example"}, n)
+			}
+			i.Close()
+			own := filepath.Join(dir, "keys-b")
+			switch way {
+			case "copied in":
+				if _, err := spool.Create(own); err != nil {
+					t.Fatal(err)
+				}
+			case "cut off":
+				if err := os.WriteFile(h.config, []byte(threeAuthorities), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				c, err := config.Load(h.config)
+				if err != nil {
+					t.Fatal(err)
+				}
+				s, err := openStore(t.Context(), c, serving)
+				if err != nil {
+					t.Fatal(err)
+				}
+				files := keyFiles(c)
+				f := files[slices.IndexFunc(files, func(f *keyFile) bool { return f.path == own })]
+				f.load()
+				away := cutOff{s.Ledger(), s.Ledger().(ledger.Parted)}
+				if err := f.begin(t.Context(), away, earlierKeys(c), &bytes.Buffer{}); err == nil {
+					t.Fatal("the start was not cut off")
+				}
+				s.Close()
+				if _, err := os.Stat(own); err != nil {
+					t.Fatal(err)
+				}
+			case "common keys away":
+				common := filepath.Join(dir, "keys")
+				if _, err := spool.Create(own); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.Rename(common, common+".away"); err != nil {
+					t.Fatal(err)
+				}
+				withShared := strings.Replace(threeAuthorities, "    keys: keys-a\n", "", 1)
+				i, said := begin(withShared)
+				if _, err := i.keys.Of("Nabo Kommune"); err == nil || !strings.Contains(said, "not taken into use") {
+					t.Errorf("keys without the earlier ones: %v; said %s", err, said)
+				}
+				i.Close()
+				if err := os.Rename(common+".away", common); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := h.said("keys", "rotate", "--config", h.config, "--authority", "Nabo Kommune"); strings.HasPrefix(got, "0\n") {
+				t.Errorf("rotated before the mail was taken over: %s", got)
+			}
+			i, said := begin(threeAuthorities)
+			i.Close()
+			if !strings.Contains(said, "were sealed anew") {
+				t.Errorf("the start says %q", said)
+			}
+			if err := os.Remove(filepath.Join(dir, "keys")); err != nil { // nothing needs it any more
+				t.Fatal(err)
+			}
+			if got := h.said("verify", "--config", h.config, "--authority", "Nabo Kommune"); !strings.HasPrefix(got, "0\n") {
+				t.Errorf("verify: %s", got)
+			}
+			i, said = begin(threeAuthorities)
+			i.Close()
+			if strings.Contains(said, "sealed anew") {
+				t.Errorf("taken over twice: %q", said)
+			}
+		})
+	}
+}
+
+// cutOff is a ledger that goes away when mail is to be sealed anew.
+type cutOff struct {
+	ledger.Store
+	ledger.Parted
+}
+
+func (cutOff) ResealOf(context.Context, string, func(string, []byte) ([]byte, error)) (int, error) {
+	return 0, errors.New("the database is away")
+}
+
+// TestDamagedCommonKeys: common keys that are there and cannot be read stop the start, for mail may be sealed with them.
+func TestDamagedCommonKeys(t *testing.T) {
+	h := newHouse(t)
+	common := filepath.Join(filepath.Dir(h.config), "keys")
+	if err := os.WriteFile(common, []byte("no keys\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Load(h.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if i, err := open(c, &bytes.Buffer{}); err == nil {
+		i.Close()
+		t.Error("started over common keys that cannot be read")
+	}
+	if err := os.Remove(h.wards[1].keys); err != nil {
+		t.Fatal(err)
+	}
+	if got := h.said("keys", "make", "--config", h.config, "--authority", h.wards[1].name); strings.HasPrefix(got, "0\n") {
+		t.Errorf("keys make: %s", got)
 	}
 }
