@@ -68,7 +68,7 @@ func (c migrateCmd) target() (config.DSN, error) {
 		return "", errors.New("say where to: --to-config FILE, or --to URL")
 	}
 	dsn, err := config.ParseDSN(c.To)
-	if err == nil && dsn.HasPassword() {
+	if err == nil && dsn.HasSecret() {
 		err = errors.New("a password on the command line can be read by everybody on this machine: leave it to ~/.pgpass, or use --to-config")
 	}
 	return dsn, err
@@ -87,7 +87,7 @@ func (c migrateCmd) undo(s streams, from *sqlite.Store, file string) error {
 		return err
 	}
 	return c.answer(s, map[string]string{"ledger": file, "undone": went.To},
-		"%s may be served again. Drop the database %s: if a guard ran on it, what it accepted is there alone.\n", file, went.To)
+		"%s may be served again. Drop the database %s, but only if no guard has run on it: what one accepted there is there alone.\n", file, went.To)
 }
 
 // moved is the answer in JSON.
@@ -95,6 +95,15 @@ type moved struct {
 	From string `json:"from"`
 	To   string `json:"to"`
 	move.Proof
+}
+
+// notProven says what to do about two ledgers that differ. Where an earlier run had moved the rows, a guard may have gone on from there.
+func notProven(err error, resumed bool, file string, dsn config.DSN) error {
+	if resumed {
+		return fmt.Errorf("THE TWO LEDGERS DIFFER. %w.\nAn earlier run had moved the rows. If a guard has run on the database %s since, this is why: what it accepted is there alone. "+
+			"Do not drop the database, and do not serve the file %s: serve from the database. If no guard has run there, keep both as they are and report this", err, dsn, file)
+	}
+	return fmt.Errorf("THE MOVE IS NOT PROVEN. %w.\nThe file %s is as it was and may be served; drop the database and report this", err, file)
 }
 
 func (c migrateCmd) move(s streams, from *sqlite.Store, file string, dsn config.DSN) error {
@@ -106,7 +115,7 @@ func (c migrateCmd) move(s streams, from *sqlite.Store, file string, dsn config.
 	defer to.Close()
 	p, err := move.Ledger(ctx, from, to, dsn.String())
 	if errors.Is(err, move.ErrDiffers) {
-		return fmt.Errorf("THE MOVE IS NOT PROVEN. %w.\nThe file %s is as it was and may be served; drop the database and report this", err, file)
+		return notProven(err, p.Resumed, file, dsn)
 	}
 	if err != nil {
 		return err

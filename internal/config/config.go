@@ -221,14 +221,6 @@ func (c *Config) Bound(names []string) (bound []*Authority) {
 	return bound
 }
 
-// KeysOf is the key file of an authority.
-func (c *Config) KeysOf(a *Authority) string {
-	if a.Keys != "" {
-		return a.Keys
-	}
-	return c.Store.Keys
-}
-
 // RouteOf returns the way of an authority's mail to a domain: its own routes, then the common ones, then the domain's MX, which
 // is the zero Route with its default Level. To its own domains a common route that names the domain comes before an own "*",
 // which is meant for the world. Mail to another authority of the installation never takes a common route, which would lead past

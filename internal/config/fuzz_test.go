@@ -94,7 +94,7 @@ func FuzzDSN(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%q is shown as %q, which cannot be read: %v", s, d, err)
 		}
-		if shown.HasPassword() || shown.String() != d.String() {
+		if shown.HasSecret() || shown.String() != d.String() {
 			t.Fatalf("%q is shown as %q", s, d)
 		}
 		if with := d.with("hem/me#lig"); !with.HasPassword() || with.String() != d.String() {

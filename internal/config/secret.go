@@ -55,7 +55,7 @@ func (r *reader) exposedSelf(root *node) {
 	if r.readFile == nil {
 		return
 	}
-	if n := root.get("store").get("postgres"); n != nil && DSN(n.text).HasPassword() {
+	if n := root.get("store").get("postgres"); n != nil && DSN(n.text).HasSecret() {
 		r.exposed(r.path, "this file", 0)
 		return
 	}

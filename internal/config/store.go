@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -61,6 +62,15 @@ func (d DSN) HasPassword() bool {
 		return true
 	}
 	return u.Query().Has("password")
+}
+
+// HasSecret reports whether anything stands in the address that is not to be read by others: a password, or that of the client's key.
+func (d DSN) HasSecret() bool {
+	u, err := d.url()
+	if err != nil {
+		return false
+	}
+	return d.HasPassword() || slices.ContainsFunc(secretParameters, u.Query().Has)
 }
 
 // with is the address with a password.
