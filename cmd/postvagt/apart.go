@@ -36,7 +36,7 @@ func apartWords(c *config.Config, lang string) (lines []string) {
 				if a == b {
 					continue
 				}
-				if r := c.RouteOf(a, strings.TrimPrefix(zone, ".")); r.HandOver == "" {
+				if r := c.RouteOf(a, anyIn(zone)); r.HandOver == "" {
 					say("  %s: post til %s (%s) går ud ad dens egen rute.", "  %s: mail to %s (%s) leaves by its own route.", a.Name, b.Name, zone)
 				}
 			}
@@ -47,6 +47,14 @@ func apartWords(c *config.Config, lang string) (lines []string) {
 	say("Fælles for alle: lytterne og certifikatet, grænserne, maskinen, regnskabet (%s) og dem, der styrer dem.",
 		"Shared by all: the listeners and the certificate, the limits, the machine, the ledger (%s), and those who run them.", where(c))
 	return lines
+}
+
+// anyIn is a domain in a zone, one that nobody names: ".zone" is what is below it, not the zone itself.
+func anyIn(zone string) string {
+	if strings.HasPrefix(zone, ".") {
+		return "*" + zone
+	}
+	return zone
 }
 
 // senders are the networks and users that may send for an authority.
@@ -67,12 +75,12 @@ func senders(c *config.Config, a *config.Authority, da bool) (who []string) {
 	return who
 }
 
-// alone is the configuration as if it named one authority only: without the others, their clients and what is said of them.
+// alone is the configuration as if it named one authority only: without the others, their clients and the warnings, which may be of them.
 func alone(c *config.Config, name string) *config.Config {
 	one := *c
 	one.Authorities, one.Trusted, one.Users, one.Warnings = []config.Authority{*c.AuthorityNamed(name)}, nil, nil, nil
 	one.Routes = slices.DeleteFunc(slices.Clone(c.Routes), func(r config.Route) bool {
-		owner := c.AuthorityOf(strings.TrimPrefix(r.To, "."))
+		owner := c.AuthorityOf(anyIn(r.To))
 		return owner != nil && owner.Name != name
 	})
 	return &one

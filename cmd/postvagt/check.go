@@ -31,6 +31,8 @@ func (c checkCmd) Run(s streams) error {
 	said := describe(cfg, c.Lang)
 	if only != "" {
 		said = describe(alone(cfg, only), c.Lang)
+		said.Left = pick(c.Lang == "da", "Advarsler om selve konfigurationen vises kun for hele installationen, uden --authority.",
+			"Warnings about the configuration itself are shown for the whole installation only, without --authority.")
 	}
 	said.Warnings = append(said.Warnings, databaseRisks(context.Background(), cfg, c.Lang == "da")...)
 	if c.JSON {
@@ -53,6 +55,9 @@ func (c checkCmd) Run(s streams) error {
 	for _, w := range said.Warnings {
 		fmt.Fprintln(s.out, "!", w)
 	}
+	if said.Left != "" {
+		fmt.Fprintln(s.out, said.Left)
+	}
 	return nil
 }
 
@@ -64,6 +69,7 @@ type description struct {
 	Ledger      string           `json:"ledger"`
 	Bodies      string           `json:"bodies"`
 	Warnings    []string         `json:"warnings"`
+	Left        string           `json:"left_out,omitempty"` // what is not said of one authority
 }
 
 type authorityWords struct {

@@ -80,7 +80,11 @@ func namesOf(c *Config) (names []string) {
 func (r *reader) sendersBound(n *node, u User, c *Config) {
 	bound := c.Bound(u.Authorities)
 	for i, pattern := range u.Senders {
-		owner := c.AuthorityOf(strings.TrimPrefix(pattern[strings.LastIndexByte(pattern, '@')+1:], "."))
+		zone := pattern[strings.LastIndexByte(pattern, '@')+1:]
+		if below, dot := strings.CutPrefix(zone, "."); dot {
+			zone = "." + canonical(below) // what is below it is another matter than itself
+		}
+		owner := c.AuthorityOf(zone)
 		if owner == nil || len(bound) == 0 || slices.Contains(bound, owner) {
 			continue
 		}

@@ -284,6 +284,7 @@ func TestExposed(t *testing.T) {
 		{"file for the group", "trusted: [{net: 192.0.2.0/24, header_file: header}]\n", 0o644, 0o640, 0},
 		{"database password for all", "trusted: [192.0.2.0/24]\nstore: {postgres: \"postgres://u:0123456789abcdef@db.example/x\", keys: keys}\n", 0o644, 0o600, 1},
 		{"database password for the group", "trusted: [192.0.2.0/24]\nstore: {postgres: \"postgres://u:0123456789abcdef@db.example/x\", keys: keys}\n", 0o640, 0o600, 0},
+		{"password of the database's client key", "trusted: [192.0.2.0/24]\nstore: {postgres: \"postgres://u@db.example/x?sslpassword=0123456789abcdef\", keys: keys}\n", 0o644, 0o600, 1},
 		{"no secret", "trusted: [192.0.2.0/24]\n", 0o644, 0o644, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -303,6 +304,41 @@ func TestExposed(t *testing.T) {
 				t.Errorf("got %q, want %d warnings, without the secret", got.Warnings, c.want)
 			}
 		})
+	}
+}
+
+// TestSendersBelow: a pattern for what is below a domain belongs to the authority that is there, not to the one of the domain itself.
+func TestSendersBelow(t *testing.T) {
+	const text = `host: vagt.eksempel.example
+authorities:
+  - {name: By, domains: [eksempel.example, by.example], safety_net: net@eksempel.example, keys: a}
+  - {name: Egn, domains: [.eksempel.example, .bøg.example], safety_net: net@egn.eksempel.example, keys: b}
+listen: {smtp: "127.0.0.1:0"}
+trusted: [{net: 192.0.2.0/25, authorities: By}]
+users: [{name: scanner, hash: "HASH", authorities: WHO, senders: ["*@PATTERN"]}]
+store: {sqlite: ledger.db}
+routes:
+  - {to: eksempel.example, smarthost: "a.example:25"}
+  - {to: by.example, smarthost: "a.example:25"}
+  - {to: .eksempel.example, smarthost: "b.example:25"}
+  - {to: .bøg.example, smarthost: "b.example:25"}
+`
+	for _, c := range []struct {
+		who, pattern string
+		good         bool
+	}{
+		{"Egn", ".eksempel.example", true},
+		{"By", ".eksempel.example", false},
+		{"By", "eksempel.example", true},
+		{"Egn", "eksempel.example", false},
+		{"Egn", ".bøg.example", true},
+		{"By", ".bøg.example", false},
+		{"Egn", ".by.example", true}, // nobody's here
+	} {
+		_, err := Parse("postvagt.yaml", []byte(strings.NewReplacer("HASH", HashPassword("hemmelig kode"), "WHO", c.who, "PATTERN", c.pattern).Replace(text)))
+		if (err == nil) != c.good || err != nil && !strings.Contains(err.Error(), "may not send") {
+			t.Errorf("%s as %s: %v", c.who, c.pattern, err)
+		}
 	}
 }
 
