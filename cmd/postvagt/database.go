@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -42,10 +41,19 @@ func databaseRisks(ctx context.Context, c *config.Config, da bool) (risks []stri
 	defer stop()
 	conn, err := pgx.ConnectConfig(ctx, p)
 	if err != nil {
-		return append(risks, fmt.Sprintf(pick(da, "databasen kunne ikke spørges om sine indstillinger: %v", "the database could not be asked for its settings: %v"), firstLine(err)))
+		return append(risks, notAsked(err, da))
 	}
 	defer conn.Close(context.Background())
-	return append(risks, settingRisks(ctx, conn, da)...)
+	more, err := settingRisks(ctx, conn, da)
+	if err != nil {
+		more = append(more, notAsked(err, da))
+	}
+	return append(risks, more...)
+}
+
+// notAsked says that what the database would have said of itself is not known.
+func notAsked(err error, da bool) string {
+	return fmt.Sprintf(pick(da, "databasen kunne ikke spørges om sine indstillinger: %v", "the database could not be asked for its settings: %v"), firstLine(err))
 }
 
 // firstLine keeps an error of several attempts short.
@@ -90,12 +98,11 @@ func near(host string) bool {
 	return filepath.IsAbs(host) || strings.HasPrefix(host, "@") || host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// settingRisks asks the database for the settings that a promise rests on.
-func settingRisks(ctx context.Context, conn *pgx.Conn, da bool) (risks []string) {
-	is := func(name string) string {
-		value := ""
-		if err := conn.QueryRow(ctx, "SELECT coalesce(current_setting($1, true), '')", name).Scan(&value); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-			return ""
+// settingRisks asks the database for the settings that a promise rests on. One that it does not tell is no risk, and an error.
+func settingRisks(ctx context.Context, conn *pgx.Conn, da bool) (risks []string, err error) {
+	is := func(name string) (value string) {
+		if failed := conn.QueryRow(ctx, "SELECT coalesce(current_setting($1, true), '')", name).Scan(&value); err == nil {
+			err = failed
 		}
 		return value
 	}
@@ -106,9 +113,9 @@ func settingRisks(ctx context.Context, conn *pgx.Conn, da bool) (risks []string)
 	if s := is("synchronous_commit"); s == "off" || s == "local" {
 		risks = append(risks, fmt.Sprintf(pick(da, "databasen står til synchronous_commit=%s; vagten beder selv om on for sine egne forbindelser", "the database is set to synchronous_commit=%s; the guard asks for on in its own connections"), s))
 	}
-	if is("synchronous_standby_names") == "" && is("transaction_read_only") != "on" {
+	if is("synchronous_standby_names") == "" && is("transaction_read_only") != "on" && err == nil {
 		risks = append(risks, pick(da, "databasen nævner ingen synkron standby (synchronous_standby_names er tom): går maskinen tabt, er det sidste, der blev kvitteret for, tabt med den",
 			"the database names no synchronous standby (synchronous_standby_names is empty): if its machine is lost, what was accepted last is lost with it"))
 	}
-	return risks
+	return risks, err
 }

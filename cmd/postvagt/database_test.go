@@ -51,6 +51,14 @@ func TestDatabaseRisks(t *testing.T) {
 	if !strings.Contains(got, "could not be asked") || strings.Contains(got, "hemmelig") {
 		t.Errorf("away: %q", got)
 	}
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close(t.Context())
+	if risks, err := settingRisks(t.Context(), conn, false); err == nil || risks != nil {
+		t.Errorf("a connection that broke: risks %q, error %v", risks, err)
+	}
 	if got := ask(""); got != "" {
 		t.Errorf("a file: %q", got)
 	}
