@@ -10,7 +10,7 @@ import (
 	"postvagt/internal/ledger"
 )
 
-// BenchmarkAccept: what a body of 48 KiB costs an acceptance, in the ledger and in an object store on this machine, with 32 callers.
+// BenchmarkAccept: what a body of 48 KiB costs an acceptance, in the ledger and in an object store on this machine, with 16 callers to each processor.
 func BenchmarkAccept(b *testing.B) {
 	server := buckettest.Start(b)
 	objects, err := bucket.Open(server.Options)
