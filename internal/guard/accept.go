@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -29,12 +28,14 @@ type intake struct {
 // Connect takes anybody; who may send what is decided per recipient.
 func (in intake) Connect(context.Context, *smtpin.Client) *smtpin.Reply { return nil }
 
-// Authenticate checks a submitter's password.
+// Authenticate checks a submitter's password. The SMTP server logs what fails.
 func (in intake) Authenticate(ctx context.Context, c *smtpin.Client, user, password string) *smtpin.Reply {
 	if in.passwords.check(in.cfg.Users, user, password) {
 		return nil
 	}
-	return &smtpin.Reply{Code: 535, Enhanced: "5.7.8", Text: "The user name or password is wrong."}
+	no := &smtpin.Reply{Code: 535, Enhanced: "5.7.8", Text: "The user name or password is wrong."}
+	in.metrics.refusal(no)
+	return no
 }
 
 // Mail checks that an authenticated user may send as this sender, and that nobody sends too fast.
@@ -54,10 +55,10 @@ func (in intake) said(c *smtpin.Client, sender, to mail.Address, r *smtpin.Reply
 	if r == nil || r.Code/100 == 2 {
 		return
 	}
-	in.metrics.refused.WithLabelValues(strconv.Itoa(r.Code), r.Enhanced).Inc()
+	in.metrics.refusal(r)
 	log := in.log
 	if r.Err != nil {
-		log = log.With("err", r.Err)
+		log = log.With("err", detect.Mask(r.Err.Error()))
 	}
 	log.Info("refused", "client", c.IP, "listener", in.listener, "sender", detect.Mask(string(sender)), "recipient", detect.Mask(string(to)),
 		"code", r.Code, "enhanced", r.Enhanced, "text", r.Text)

@@ -18,6 +18,7 @@ import (
 	"postvagt/internal/ledger"
 	"postvagt/internal/level"
 	"postvagt/internal/policy"
+	"postvagt/internal/smtpin"
 )
 
 // metrics are the guard's figures for Prometheus. No label holds an address or anything else of a message's.
@@ -42,7 +43,7 @@ func newMetrics(r *prometheus.Registry, g *Guard) *metrics {
 		verdicts:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "postvagt_verdicts_total", Help: "Verdicts given, by action and reason."}, []string{"action", "reason"}),
 		findings:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "postvagt_findings_total", Help: "Findings in accepted messages, by kind and place."}, []string{"kind", "place"}),
 		attempts:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "postvagt_attempts_total", Help: "Attempts per recipient, by kind of message, outcome and level reached."}, []string{"kind", "outcome", "level"}),
-		refused:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "postvagt_refused_total", Help: "Commands and messages refused in the conversation, by reply."}, []string{"code", "enhanced"}),
+		refused:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "postvagt_refused_total", Help: "Logins, commands and messages refused by the guard's rules, by reply. What the SMTP server refuses by itself is not among them."}, []string{"code", "enhanced"}),
 		fenced:     prometheus.NewCounter(prometheus.CounterOpts{Name: "postvagt_outcomes_fenced_total", Help: "Outcomes of attempts that had been taken back before they could be recorded. Their deliveries are marked."}),
 		pruned:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "postvagt_pruned_messages_total", Help: "Messages that retention took something from, by stage: details, rows."}, []string{"stage"}),
 		acceptTime: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "postvagt_accept_seconds", Help: "From the end of data to the reply: inspect, decide, store.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14)}),
@@ -89,8 +90,8 @@ func (m *metrics) begin() {
 			m.refused.WithLabelValues(strconv.Itoa(code), e)
 		}
 	}
-	for _, stage := range []string{"details", "rows"} {
-		m.pruned.WithLabelValues(stage)
+	for _, stage := range ledger.Stages {
+		m.pruned.WithLabelValues(string(stage))
 	}
 }
 
@@ -118,6 +119,11 @@ func (c heartCollector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(nodesDesc, prometheus.GaugeValue, float64(c.h.alive.Nodes))
 	ch <- prometheus.MustNewConstMetric(beatAgeDesc, prometheus.GaugeValue, since(c.h.last, now()).Seconds())
 	ch <- prometheus.MustNewConstMetric(skewDesc, prometheus.GaugeValue, c.h.apart().Seconds())
+}
+
+// refusal counts a reply by which the guard refuses something in the conversation.
+func (m *metrics) refusal(r *smtpin.Reply) {
+	m.refused.WithLabelValues(strconv.Itoa(r.Code), r.Enhanced).Inc()
 }
 
 func (m *metrics) accepted(w *incoming, took time.Duration) {

@@ -73,6 +73,9 @@ func TestUsers(t *testing.T) {
 			t.Errorf("%s with %q: %v", c.user, c.password, r)
 		}
 	}
+	if n := counted(p.metrics.refused.WithLabelValues("535", "5.7.8")); n != 3 {
+		t.Errorf("%v logins are counted as refused, want 3", n)
+	}
 	for _, c := range []struct {
 		user   string
 		sender mail.Address
