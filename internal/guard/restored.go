@@ -36,7 +36,8 @@ const restoredBatch = 100
 
 // Restored marks all mail that is open as possibly delivered, and holds what was queued for a person; senders and owners are told as
 // of any hold. Notices that were under way are marked and sent again: one that comes twice does less harm than one that never
-// does. It may be repeated after it was cut off, and with a fuller arrived. No guard may be at work.
+// does. It may be repeated after it was cut off, and with a fuller arrived. Mail that is stuck ends it with an error: its authority or its
+// keys must come back first. No guard may be at work.
 func (o *Operator) Restored(ctx context.Context, act Act, arrived Arrival) (doubts []Doubt, err error) {
 	if err := act.check(); err != nil {
 		return nil, err
@@ -66,6 +67,9 @@ func (o *Operator) restoreBatch(ctx context.Context, ids []ledger.MessageID, act
 		story, err := o.freed(ctx, id)
 		if err != nil {
 			return nil, err
+		}
+		if why := o.teller.stuck(story.Message.Authority); why != nil {
+			return nil, fmt.Errorf("message %s of %s: %w", id, story.Message.Authority, why)
 		}
 		first := len(changes)
 		tell := gathered{teller: o.teller, message: story.Message, by: act.By, why: act.Reason}

@@ -41,7 +41,7 @@ func newTeller(c *config.Config, k spool.Authorities, s SenderCheck, store ledge
 	return t, nil
 }
 
-// authorityNamed returns an authority by name. One that is not in the configuration has nothing but its name: see guards.
+// authorityNamed returns an authority by name. One that is not in the configuration has nothing but its name: see stuck.
 func (t *teller) authorityNamed(name string) *config.Authority {
 	if a := t.cfg.AuthorityNamed(name); a != nil {
 		return a
