@@ -26,8 +26,8 @@ import (
 const handOverLane = "here:"
 
 // handOver gives deliveries of one authority's message into the custody of another authority here. It is an attempt like any
-// other: delivered means that the other's acceptance is durable. The second message's id follows from the first and its
-// recipients, so that an attempt which is repeated gives it over once.
+// other: delivered means that the other's acceptance is durable. The second message's id follows from the first, its recipients
+// and the other authority: an attempt that is repeated gives it over once to whoever the domain belongs to.
 func (g *Guard) handOver(ctx context.Context, to *config.Authority, c ledger.Claimed, j deliver.Job) (deliver.Receipt, []deliver.Result) {
 	started := time.Now()
 	receipt := deliver.Receipt{Hop: g.cfg.Host, Level: level.Tunnel, Verified: "in one process", DSN: true, Started: started.UTC()}
@@ -40,7 +40,7 @@ func (g *Guard) handOver(ctx context.Context, to *config.Authority, c ledger.Cla
 	}
 	in := intake{g, "here"}
 	e := &smtpin.Envelope{Client: &smtpin.Client{Hello: g.cfg.Host, Listener: in.listener, ESMTP: true}, Sender: j.Sender, Ret: j.Ret, EnvID: j.EnvID, UTF8: j.UTF8, EightBit: j.EightBit}
-	key := "handed over " + string(c.Message.ID)
+	key := fmt.Sprintf("handed over %s to %q", c.Message.ID, to.Name)
 	var taken []int
 	for i, r := range j.Recipients {
 		if no := in.unknownRecipient(ctx, to, r.Address); no != nil {
@@ -53,7 +53,12 @@ func (g *Guard) handOver(ctx context.Context, to *config.Authority, c ledger.Cla
 	}
 	if len(taken) > 0 {
 		id := ledger.MessageIDFrom(c.Message.AcceptedAt, key)
-		result := answered(in.arrive(ctx, id, c.Message.Authority, to, e, slices.Concat(j.Head, j.Body)))
+		reply := in.arrive(ctx, id, c.Message.Authority, to, e, slices.Concat(j.Head, j.Body))
+		if reply.Err != nil {
+			g.log.Warn("another authority here cannot take a message just now", "message", c.Message.ID, "to", to.Name, "code", reply.Code,
+				"err", detect.Mask(reply.Err.Error()))
+		}
+		result := answered(reply)
 		for _, i := range taken {
 			results[i] = result
 		}

@@ -228,6 +228,29 @@ func TestHandOverOnce(t *testing.T) {
 	})
 }
 
+// A domain that goes from one authority here to another while its mail is on the way: what the one has taken is not taken for what the
+// other has.
+func TestHandOverElsewhere(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newApart(t, "  - name: Tredje Kommune\n    domains: [tredje.example]\n    safety_net: net@tredje.example\n"+bound)
+		id := s.send("anna@eksempel.example", []string{"ole@nabo.example"}, letter("Hej", "Hej"))
+		s.pass(time.Second)
+		story := s.story(id)
+		c := ledger.Claimed{Message: story.Message, Deliveries: story.Deliveries}
+		j := deliver.Job{Sender: "anna@eksempel.example", Body: []byte("Subject: Hej\r\n\r\nHej\r\n"), Recipients: []deliver.Recipient{{Address: "per@tredje.example"}}}
+		for range 2 {
+			if _, results := s.guard.handOver(context.Background(), s.cfg.AuthorityNamed("Tredje Kommune"), c, j); results[0].Outcome != deliver.Delivered {
+				t.Errorf("to the other: %+v", results)
+			}
+		}
+		s.pass(time.Second)
+		if got := s.of("Tredje Kommune", "per@tredje.example"); len(got) != 1 || len(s.hop.to("per@tredje.example")) != 1 {
+			t.Errorf("it arrived %d times in the ledger, %d times in the mailbox", len(got), len(s.hop.to("per@tredje.example")))
+		}
+	})
+}
+
 // A mailbox that the other does not have is refused at the hand-over, as it is in the conversation with a stranger: the sender is told.
 func TestHandOverUnknown(t *testing.T) {
 	t.Parallel()
@@ -314,10 +337,51 @@ func TestLostKeys(t *testing.T) {
 		s.told("anna@eksempel.example", 2, "ikke leveret")
 		s.told("sikkerhedsnet@eksempel.example", 0, "")
 		s.told("net@nabo.example", 0, "")
+		if !s.logged("cannot take a message just now", string(between), spool.ErrLost.Error()) {
+			t.Error("nothing in the log says why the other authority could not take the mail")
+		}
+		s.halt()
+		s.notRestored(waits, spool.ErrLost)
 		s.apart["Nabo Kommune"] = lost
 		s.restart()
 		s.pass(time.Hour)
 		s.is(waits, "ven@borger.example delivered")
+	})
+}
+
+// logged reports whether one line of the log holds all these words.
+func (s *stage) logged(words ...string) bool {
+	s.logMu.Lock()
+	defer s.logMu.Unlock()
+	for line := range strings.Lines(s.log.String()) {
+		if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// notRestored checks that a restored ledger cannot be taken into use while a message is stuck, and that the message stays as it is.
+func (s *stage) notRestored(id ledger.MessageID, why error) {
+	s.Helper()
+	before := s.state(id)
+	_, err := s.operator.Restored(context.Background(), Act{"Anna", "prøve"}, func(ledger.Message, ledger.Delivery) string { return "" })
+	if !errors.Is(err, why) || !strings.Contains(err.Error(), string(id)) {
+		s.Errorf("taken into use with stuck mail: %v", err)
+	}
+	s.is(id, before)
+}
+
+// What is logged of a refusal holds no number, whatever the cause of it says.
+func TestRefusalMasked(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, "") // laws looks through the log
+		cause := errors.New("the disk has no room for sag-010170-5000.eml")
+		intake{s.guard, "smtp"}.said(&smtpin.Client{}, "anna@eksempel.example", "", temporary("The message could not be stored just now.", cause))
+		if !s.logged("refused", "the disk has no room") {
+			t.Error("the cause is not in the log")
+		}
 	})
 }
 
@@ -342,6 +406,8 @@ func TestStranger(t *testing.T) {
 		if n, err := s.operator.Retry(context.Background(), Choice{Message: waits}, Act{"Anna", "prøve"}); n != 0 || !errors.Is(err, errStranger) {
 			t.Errorf("a person acted on it: %d, %v", n, err)
 		}
+		s.halt()
+		s.notRestored(waits, errStranger)
 		s.cfg = whole
 		s.restart()
 		s.pass(time.Hour)
