@@ -64,6 +64,15 @@ func FuzzArrivals(f *testing.F) {
 	f.Add("time=x level=INFO msg=attempted message="+idA+" delivery=7 outcome=delivered hop=mx:25\n", "010170-5000")
 	f.Add("x postfix/cleanup[812]: 4bXyZ12345: message-id=<a@b>\nx postfix/smtp[8]: 4bXyZ12345: to=<c@d>, relay=e, status=sent\n", "c@d")
 	f.Add("{\"msg\":\"accepted\",\"message\":\""+idA+"\"}\n"+idB+"\n<a@b>", "a@b")
+	f.Add("time=x level=INFO msg=attempted message="+idA+" delivery=7 outcome=delivered hop=010170-5000.example:25\n", "c@d")
+	f.Add("x postfix/cleanup[812]: 4bXyZ12345: message-id=<a@b>\nx postfix/smtp[8]: 4bXyZ12345: to=<0101705000@d>, relay=010170-5000.e, status=sent\n", "0101705000@d")
+	clean := func(t *testing.T, said ...string) {
+		for _, w := range said {
+			if strings.ContainsAny(w, "\r\n\x00") || len([]rune(w)) > 300 || detect.HoldsCPR(w) {
+				t.Fatalf("%q", w)
+			}
+		}
+	}
 	f.Fuzz(func(t *testing.T, log, recipient string) {
 		a, err := readArrivals(strings.NewReader(log))
 		if err != nil {
@@ -71,10 +80,18 @@ func FuzzArrivals(f *testing.F) {
 		}
 		for _, id := range []ledger.MessageID{idA, idB} {
 			w := a.of(ledger.Message{ID: id, HeaderID: "<a@b>"}, ledger.Delivery{ID: 7, Recipient: ledger.Address{Shown: recipient}})
-			if strings.ContainsAny(w, "\r\n\x00") || len([]rune(w)) > 300 {
-				t.Fatalf("%q", w)
+			clean(t, w)
+		}
+		for _, all := range a.delivered {
+			clean(t, all...)
+		}
+		for _, all := range a.sent {
+			for _, h := range all {
+				clean(t, h.words)
 			}
 		}
-		a.all()
+		if ids, _ := a.all(); len(ids) != len(a.accepted) {
+			t.Fatalf("%d of %d", len(ids), len(a.accepted))
+		}
 	})
 }

@@ -47,8 +47,8 @@ const pastAdvice = "\nRead docs/operate.md, 'A restored ledger is the past'. The
 type restoredCmd struct {
 	withConfig
 	signed
-	Reconcile string `type:"path" placeholder:"FILE" help:"Logs of what was delivered since: the guard's own, Postfix's, or a list of ids. - reads standard input."`
-	Anyway    bool   `help:"Although this guard has seen nothing that the ledger lacks."`
+	Reconcile string `type:"path" placeholder:"FILE" help:"Logs of what was delivered since: the guard's own, the next hop's Postfix log (never that of the server before the guard), or a list of ids. - reads standard input."`
+	Anyway    bool   `help:"Although this guard has seen nothing that the ledger lacks: it was off during the lost time."`
 	JSON      bool   `name:"json" help:"Answer in JSON."`
 }
 
