@@ -29,6 +29,7 @@ type traceCmd struct {
 }
 
 func (c traceCmd) Run(s streams) error {
+	c.Limit = atMost(c.Limit)
 	var err error
 	if c.Sender, err = orInput(c.Sender, s); err != nil {
 		return err
@@ -46,6 +47,7 @@ func (c traceCmd) Run(s streams) error {
 	if err != nil {
 		return err
 	}
+	ids, more := upTo(c.Limit, ids)
 	for n, id := range ids {
 		story, err := i.store.Story(ctx, id)
 		if err != nil {
@@ -62,12 +64,36 @@ func (c traceCmd) Run(s streams) error {
 		}
 		tellStory(s.out, story)
 	}
-	return nil
+	return tellMore(s, more, c.Limit)
+}
+
+// atMost is a limit as the ledger takes it.
+func atMost(limit int) int {
+	if limit <= 0 {
+		return 100
+	}
+	return limit
+}
+
+// upTo takes off what was asked for only to know whether there is more than is shown.
+func upTo(limit int, ids []ledger.MessageID) (shown []ledger.MessageID, more bool) {
+	if len(ids) <= limit {
+		return ids, false
+	}
+	return ids[:limit], true
+}
+
+// tellMore says that there is more than was shown, beside the answer, which a script may read.
+func tellMore(s streams, more bool, limit int) (err error) {
+	if more {
+		_, err = fmt.Fprintf(s.err, "postvagt: there is more than shown: only the newest %d messages are. --limit shows more.\n", limit)
+	}
+	return err
 }
 
 // find returns what the flags name; nothing found is an error that says so.
 func (c traceCmd) find(ctx context.Context, i *installation) ([]ledger.MessageID, error) {
-	q := ledger.Query{Sender: c.Sender, Recipient: c.Recipient, Since: c.Since.Time, Until: c.Until.Time, Limit: c.Limit}
+	q := ledger.Query{Sender: c.Sender, Recipient: c.Recipient, Since: c.Since.Time, Until: c.Until.Time, Limit: c.Limit + 1}
 	switch {
 	case strings.ContainsAny(c.ID, "@<"):
 		q.HeaderID = c.ID
@@ -350,12 +376,13 @@ type listed struct {
 }
 
 func (w withAuthority) list(s streams, asJSON bool, limit int, states []ledger.State, none string) error {
+	limit = atMost(limit)
 	i, err := w.openLedger()
 	if err != nil {
 		return err
 	}
 	defer i.Close()
-	rows, err := i.open(context.Background(), states, limit)
+	rows, more, err := i.open(context.Background(), states, limit)
 	if err != nil {
 		return err
 	}
@@ -366,7 +393,7 @@ func (w withAuthority) list(s streams, asJSON bool, limit int, states []ledger.S
 				return err
 			}
 		}
-		return nil
+		return tellMore(s, more, limit)
 	}
 	if len(rows) == 0 {
 		_, err := fmt.Fprintln(s.out, none)
@@ -380,26 +407,30 @@ func (w withAuthority) list(s streams, asJSON bool, limit int, states []ledger.S
 		case r.Alarm:
 			why = "ALARM: nobody could be told"
 		case r.Last != "":
-			why = r.Last
+			why = short(r.Last)
 		case r.Kind == ledger.Notice:
 			why = "notice"
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", r.Message, r.State, orDash(r.Sender), r.Recipient, why, r.Attempts, r.Owner, clockOf(r.Deadline))
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	return tellMore(s, more, limit)
 }
 
-// open lists deliveries in the states, alarms first.
-func (i *installation) open(ctx context.Context, states []ledger.State, limit int) ([]listed, error) {
-	ids, err := i.store.Find(ctx, ledger.Query{States: states, Limit: limit})
+// open lists deliveries in the states, alarms first; more: of other messages, too.
+func (i *installation) open(ctx context.Context, states []ledger.State, limit int) (rows []listed, more bool, err error) {
+	ids, err := i.store.Find(ctx, ledger.Query{States: states, Limit: limit + 1})
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	var alarms, rows []listed
+	ids, more = upTo(limit, ids)
+	var alarms []listed
 	for _, id := range ids {
 		story, err := i.store.Story(ctx, id)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		for _, d := range story.Deliveries {
 			if d.State.Final() || d.State != states[0] && d.State != states[len(states)-1] {
@@ -417,10 +448,10 @@ func (i *installation) open(ctx context.Context, states []ledger.State, limit in
 			rows = append(rows, r)
 		}
 	}
-	return append(alarms, rows...), nil
+	return append(alarms, rows...), more, nil
 }
 
-// lastOutcome is how the newest attempt for a delivery ended, short enough for a list.
+// lastOutcome is how the newest attempt for a delivery ended.
 func lastOutcome(s ledger.Story, id ledger.DeliveryID) (last string) {
 	for _, a := range s.Attempts {
 		if a.Delivery != id {
@@ -434,10 +465,15 @@ func lastOutcome(s ledger.Story, id ledger.DeliveryID) (last string) {
 			last += " " + a.Text
 		}
 	}
-	if r := []rune(last); len(r) > 70 {
-		last = string(r[:69]) + "…"
-	}
 	return last
+}
+
+// short cuts what is too long for a list.
+func short(s string) string {
+	if r := []rune(s); len(r) > 70 {
+		return string(r[:69]) + "…"
+	}
+	return s
 }
 
 func orDash(s string) string {

@@ -338,6 +338,25 @@ func TestOwnCommands(t *testing.T) {
 	}
 }
 
+// TestMore: a list that was cut says so, and one that was not does not. What a script reads is not cut.
+func TestMore(t *testing.T) {
+	h := newHouse(t)
+	for _, args := range [][]string{{"queue"}, {"held"}, {"queue", "--json"}, {"trace", "--since", "1h"}, {"trace", "--since", "1h", "--json"}} {
+		args = append(args, "--config", h.config)
+		if got := h.said(append(args, "--limit", "1")...); !strings.HasPrefix(got, "0\n") || !strings.Contains(got, "more than shown: only the newest 1 messages") {
+			t.Errorf("%v: %s", args, got)
+		}
+		if got := h.said(append(args, "--limit", "1000")...); !strings.HasPrefix(got, "0\n") || strings.Contains(got, "more than shown") {
+			t.Errorf("%v: %s", args, got)
+		}
+	}
+	text := "550 " + strings.Repeat("fordi ", 40)
+	story := ledger.Story{Attempts: []ledger.Attempt{{Delivery: 1, Outcome: "deferred", Text: text}}}
+	if got := lastOutcome(story, 1); got != "deferred "+text || len([]rune(short(got))) != 70 {
+		t.Errorf("got %q", got)
+	}
+}
+
 // TestLostKeyFile: one authority's lost file is said loudly, by name, and is its own affair only.
 func TestLostKeyFile(t *testing.T) {
 	h := newHouse(t)
