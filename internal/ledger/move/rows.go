@@ -88,8 +88,8 @@ func states() (out []string) {
 	return out
 }
 
-// left are the tables of the file that are not moved: who is at work, what is between two steps of retention, and what another table
-// here says (schema_version). Every other one must have a source, so that a later migration forgets none.
+// left are the tables of the file that are not moved: who is at work, and what is between two steps of retention. Every other one must
+// have a source, so that a later migration forgets none.
 var left = []string{"node", "duty", "pruning", "prune_cursor", "prune_wait"}
 
 // tablesFor makes the tables as this database has them. What has no place there must be empty in the file.
@@ -191,7 +191,8 @@ func fingerprint(ask sqlite.Ask) (string, error) {
 	return fmt.Sprintf("%x", h.Sum(nil)), nil
 }
 
-// monthsOf lists the months that the messages' ids begin with, as far as they are real times: ids of the first versions are random.
+// monthsOf lists the months from the first message's acceptance to the last one's, at most 240: their ids begin with these, but for
+// the random ones of the first versions.
 func monthsOf(ask sqlite.Ask) (months []time.Time, err error) {
 	oldest, newest := time.Time{}, time.Time{}
 	err = ask(func(row []any) error {
