@@ -12,6 +12,7 @@ import (
 
 	"postvagt/internal/config"
 	"postvagt/internal/ledger"
+	"postvagt/internal/ledger/offload"
 	"postvagt/internal/ledger/postgres"
 	"postvagt/internal/spool"
 )
@@ -102,24 +103,42 @@ func (f *keyFile) begin(ctx context.Context, store ledger.Store, before earlier,
 		}
 		fmt.Fprintf(say, "postvagt: made the key file %s of %s. Keep a copy apart from the ledger's backup: without it no waiting mail can be opened.\n", f.path, f.names())
 	}
-	n, err := f.takeOver(ctx, store, before.keys)
+	n, err := f.takeOver(ctx, store, before.keys, say)
 	if n > 0 {
 		fmt.Fprintf(say, "postvagt: %d bodies and addresses that waited were sealed anew with it.\n", n)
 	}
 	return err
 }
 
-// takeOver seals anew, with the file's keys, what before, the common ones, sealed for its authority. It may be repeated.
-func (f *keyFile) takeOver(ctx context.Context, store ledger.Store, before *spool.Keys) (n int, err error) {
+// takeOver seals anew, with the file's keys, what before, the common ones, sealed for its authority. It may be repeated. What is damaged or
+// lost stays as it is and is said: nothing would be won by stopping everybody's mail for it.
+func (f *keyFile) takeOver(ctx context.Context, store ledger.Store, before *spool.Keys, say io.Writer) (n int, err error) {
 	if !f.own || before == nil {
 		return 0, nil
 	}
-	return ledger.Scoped(store, f.of[0].Name).Reseal(ctx, func(id string, sealed []byte) ([]byte, error) {
+	damaged := map[string]bool{}
+	n, err = ledger.Scoped(store, f.of[0].Name).Reseal(ctx, func(id string, sealed []byte) ([]byte, error) {
 		if !slices.Contains(before.IDs(), spool.SealedBy(sealed)) {
 			return nil, nil
 		}
-		return anew(f.keys, before, id, sealed)
+		fresh, err := anew(f.keys, before, id, sealed)
+		if errors.Is(err, spool.ErrSealed) {
+			damaged[id] = true
+			return nil, nil
+		}
+		return fresh, err
 	})
+	var left error
+	if errors.Is(err, offload.ErrLost) { // it comes when all else is done
+		left, err = err, nil
+	}
+	if len(damaged) > 0 {
+		left = errors.Join(left, fmt.Errorf("what was sealed for %d messages is damaged", len(damaged)))
+	}
+	if err == nil && left != nil {
+		fmt.Fprintf(say, "postvagt: not all that waits for %s could be sealed anew with %s: %v. 'postvagt verify' lists it. Keep the common key file, for what may be found again.\n", f.names(), f.path, left)
+	}
+	return n, err
 }
 
 // earlier are the common keys, from before an authority had its own; without either there never were any.
@@ -309,7 +328,7 @@ func (k keysMakeCmd) Run(s streams) error {
 	if f.keys, err = spool.Create(f.path); err != nil {
 		return err
 	}
-	made, err := f.takeOver(ctx, store, before.keys)
+	made, err := f.takeOver(ctx, store, before.keys, s.err)
 	if err != nil {
 		return fmt.Errorf("the file %s is made, but sealing anew stopped after %d: %w; the next start of the guard goes on with it", f.path, made, err)
 	}

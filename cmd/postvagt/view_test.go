@@ -573,6 +573,53 @@ func TestKeysMoveOutLate(t *testing.T) {
 	}
 }
 
+// TestKeysMoveOutDamaged: a damaged body does not keep the guard from starting, nor the others' mail from being taken over.
+func TestKeysMoveOutDamaged(t *testing.T) {
+	h := &house{T: t, config: filepath.Join(t.TempDir(), "postvagt.yaml")}
+	var said bytes.Buffer
+	broken := ledger.NewMessageID()
+	for _, stage := range []string{strings.Replace(threeAuthorities, "    keys: keys-b\n", "", 1), threeAuthorities} {
+		if err := os.WriteFile(h.config, []byte(stage), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c, err := config.Load(h.config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		said.Reset()
+		i, err := open(c, &said)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if stage != threeAuthorities {
+			k, err := i.keys.Of("Nabo Kommune")
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := &ward{name: "Nabo Kommune", domain: "nabo.example"}
+			h.add(i.store, k, w, 0)
+			body, err := i.store.Body(t.Context(), w.messages[0], 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			damaged := ledger.Acceptance{Message: ledger.Message{ID: broken, Authority: w.name, Kind: ledger.Mail, Direction: policy.Outbound, AcceptedAt: time.Now().UTC()},
+				Bodies: [][]byte{body}, // another message's, which it does not open for
+				Deliveries: []ledger.NewDelivery{{Recipient: ledger.Address{Shown: "b@borger.example"}, State: ledger.Queued, Verdict: policy.Verdict{Action: policy.Send},
+					Lane: "mx:borger.example", Owner: "net@nabo.example", Due: time.Now(), Deadline: time.Now().Add(time.Hour)}}}
+			if _, err := i.store.Accept(t.Context(), damaged); err != nil {
+				t.Fatal(err)
+			}
+		}
+		i.Close()
+	}
+	if got := said.String(); !strings.Contains(got, "what was sealed for 1 messages is damaged") || !strings.Contains(got, "were sealed anew") {
+		t.Errorf("the start says %q", got)
+	}
+	if got := h.said("verify", "--config", h.config, "--authority", "Nabo Kommune"); !strings.HasPrefix(got, "1\n") || !strings.Contains(got, string(broken)) {
+		t.Errorf("verify: %s", got)
+	}
+}
+
 // cutOff is a ledger that goes away when mail is to be sealed anew.
 type cutOff struct {
 	ledger.Store

@@ -247,6 +247,30 @@ func TestSwitch(t *testing.T) {
 	}
 }
 
+// TestResealLost: one lost body keeps no other from being sealed anew, and is told.
+func TestResealLost(t *testing.T) {
+	s := newStage(t)
+	gone, stays := s.accept(t), s.accept(t)
+	for _, name := range s.objects.Names() {
+		if strings.Contains(name, string(gone)) {
+			if err := s.objects.Delete(t.Context(), name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	reseal := s.reseal(t)
+	if n, err := s.Reseal(t.Context(), reseal); n != 2 || !errors.Is(err, ErrLost) || !strings.Contains(err.Error(), "2 of them") {
+		t.Errorf("resealed %d, %v, want 2 and %v", n, err, ErrLost)
+	}
+	s.readable(t, stays)
+	if sealed, err := s.Body(t.Context(), stays, 0); err != nil || spool.SealedBy(sealed) != s.keys.Newest() {
+		t.Errorf("sealed by %s, %v", spool.SealedBy(sealed), err)
+	}
+	if n, err := s.Reseal(t.Context(), reseal); n != 0 || !errors.Is(err, ErrLost) {
+		t.Errorf("again: resealed %d, %v", n, err)
+	}
+}
+
 // TestAwayVerify: a store that cannot be asked is not taken for one that holds everything (law 8).
 func TestAwayVerify(t *testing.T) {
 	s := newStage(t)

@@ -16,7 +16,7 @@ import (
 
 // Reseal seals anew what lies in the ledger, and then, in rounds, what lies in the store: each round first writes new objects,
 // while nobody waits for it, and then puts their references in the place of the old ones in one walk over the ledger. The old
-// objects are the scrubber's, and so are the new ones of a message that ended meanwhile.
+// objects are the scrubber's, and so are the new ones of a message that ended meanwhile. ErrLost, when all else is done: some stay as they are.
 func (s *Store) Reseal(ctx context.Context, f opener) (n int, err error) {
 	return s.reseal(ctx, s.Store.Reseal, f)
 }
@@ -47,10 +47,12 @@ func (s *Store) reseal(ctx context.Context, walk func(context.Context, opener) (
 		return nil, nil
 	})
 	seen = nil
+	var lost []error
 	for err == nil && len(waiting) > 0 {
 		begun, done := s.now(), 0
 		var fresh map[string][]byte
-		if fresh, done, err = s.resealObjects(ctx, waiting, f, begun.Add(s.o.Grace/4)); err != nil {
+		var gone []error
+		if fresh, done, gone, err = s.resealObjects(ctx, waiting, f, begun.Add(s.o.Grace/4)); err != nil {
 			break
 		}
 		var replaced int
@@ -60,13 +62,19 @@ func (s *Store) reseal(ctx context.Context, walk func(context.Context, opener) (
 			}
 			return fresh[string(sealed)], nil
 		})
-		n, waiting = n+replaced, waiting[done:]
+		n, waiting, lost = n+replaced, waiting[done:], append(lost, gone...)
+	}
+	if err == nil && len(lost) > 0 {
+		err = fmt.Errorf("%w: %d of them, the first: %w", ErrLost, len(lost), lost[0])
 	}
 	if err != nil {
 		return n, fmt.Errorf("reseal: %w", err)
 	}
 	return n, nil
 }
+
+// ErrLost: the store answers, but it no longer has what the ledger refers to, or not as it was.
+var ErrLost = errors.New("bodies are lost in the object store")
 
 // errSlow: the walk over the ledger took longer than new objects are safe from the scrubber.
 var errSlow = errors.New("the object store or the ledger is too slow: what was done so far stays, run it again")
@@ -78,11 +86,11 @@ type resealing struct {
 }
 
 // resealObjects seals the first of waiting anew until the time is up, at least one round of workers. fresh maps old references to
-// new ones; done is how many it looked at.
-func (s *Store) resealObjects(ctx context.Context, waiting []resealing, f opener, until time.Time) (fresh map[string][]byte, done int, err error) {
+// new ones; done is how many it looked at; lost, which of these the store does not have as they were.
+func (s *Store) resealObjects(ctx context.Context, waiting []resealing, f opener, until time.Time) (fresh map[string][]byte, done int, lost []error, err error) {
 	fresh = map[string][]byte{}
 	if err := s.reachable(ctx); err != nil {
-		return nil, 0, err
+		return nil, 0, nil, err
 	}
 	var mu sync.Mutex // f is called by one at a time, as by an engine
 	group, ctx := errgroup.WithContext(ctx)
@@ -94,6 +102,12 @@ func (s *Store) resealObjects(ctx context.Context, waiting []resealing, f opener
 		done++
 		group.Go(func() error {
 			sealed, err := s.current(ctx, w)
+			if errors.Is(err, bucket.ErrNone) || errors.Is(err, ErrWrong) {
+				mu.Lock()
+				defer mu.Unlock()
+				lost = append(lost, err)
+				return nil
+			}
 			if err != nil || sealed == nil {
 				return err
 			}
@@ -120,7 +134,8 @@ func (s *Store) resealObjects(ctx context.Context, waiting []resealing, f opener
 			return nil
 		})
 	}
-	return fresh, done, group.Wait()
+	err = group.Wait()
+	return fresh, done, lost, err
 }
 
 // reachable tells in one sentence that bodies cannot be had at all.
