@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -173,6 +174,15 @@ func TestStrangeText(t *testing.T) {
 		}
 	}
 	ledgertest.CheckLaws(t, s)
+}
+
+// A transaction that is repeated passes the same arguments once more.
+func TestEscapedTwice(t *testing.T) {
+	args := []any{"a\x00b", []string{"c\xff"}, 7}
+	first := fmt.Sprintf("%q", escaped(args))
+	if again := fmt.Sprintf("%q", escaped(args)); again != first || first == fmt.Sprintf("%q", args) {
+		t.Errorf("%q became %s, and then %s", args, first, again)
+	}
 }
 
 func FuzzEscape(f *testing.F) {

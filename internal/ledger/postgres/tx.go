@@ -232,8 +232,9 @@ func (t *tx) exists(query string, args ...any) (bool, error) {
 	return t.one(func(row) {}, query, args...)
 }
 
-// escaped makes texts storable.
+// escaped is args with texts that can be stored. The caller's own stay as they are: a transaction that is repeated passes them again.
 func escaped(args []any) []any {
+	args = slices.Clone(args)
 	for i, a := range args {
 		switch a := a.(type) {
 		case string:
