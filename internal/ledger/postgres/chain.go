@@ -195,7 +195,9 @@ func (t *tx) chainProblem(authority int32, name string) (string, error) {
 	err := t.query(func(r row) error {
 		if r.null(1) {
 			f.gone++
-			f.event(r.int(0), ledger.Hash(r.bytes(8)))
+			var leaf ledger.Hash
+			copy(leaf[:], r.bytes(8)) // of another length it fits no seal
+			f.event(r.int(0), leaf)
 			return nil
 		}
 		f.event(leafOf(r))

@@ -253,6 +253,7 @@ func TestPruneTampering(t *testing.T) {
 		"an erased event's kind":     {"UPDATE event SET kind = 'x' WHERE words IS NOT NULL", "broken", "was changed"},
 		"an erased event's words":    {"UPDATE event SET words = sha256('') WHERE words IS NOT NULL", "broken", "was changed"},
 		"words gone from another":    {"UPDATE event SET words = sha256(''), by = '', detail = '' WHERE words IS NULL AND message <> ''", "broken", "have lost their words"},
+		"a leaf cut short":           {"ALTER TABLE leaf DROP CONSTRAINT leaf_hash_check; INSERT INTO leaf SELECT authority, seq, 'short' FROM event WHERE message = " + erased + "; DELETE FROM event WHERE message = " + erased, "broken", "was changed"},
 		"the hash of an empty batch": {"UPDATE seal SET batch = sha256('') WHERE first = 1", "broken", "was changed"},
 		"a whole batch without proof": {"DELETE FROM event WHERE seq > (SELECT first FROM seal ORDER BY first DESC LIMIT 1) - 1; DELETE FROM leaf WHERE seq > (SELECT first FROM seal ORDER BY first DESC LIMIT 1) - 1",
 			"broken", "events are gone, but retention has proofs for"},
