@@ -122,7 +122,7 @@ func (s *Store) greet(ctx context.Context, c *pgconn.PgConn) error {
 		SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;
 		SET timezone = 'UTC'; SET default_transaction_isolation = 'read committed';
 		SET plan_cache_mode = 'force_generic_plan'; -- but for planAnew: most have one good plan, and planning costs more than they do
-		SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', 'local')`,
+		SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')`,
 		ms, ms*2/3, ms/2)).Close()
 	if err != nil {
 		return err

@@ -235,9 +235,19 @@ func TestSecrets(t *testing.T) {
 func TestSettings(t *testing.T) {
 	t.Parallel()
 	dsn := database(t)
-	do(t, raw(t, dsn, "ALTER ROLE postvagt IN DATABASE "+dsn[strings.LastIndexByte(dsn, '/')+1:strings.IndexByte(dsn, '?')]+" SET synchronous_commit = off"))
+	role := "ALTER ROLE postvagt IN DATABASE " + dsn[strings.LastIndexByte(dsn, '/')+1:strings.IndexByte(dsn, '?')]
+	for weak, want := range map[string]string{"off": "on", "local": "on", "remote_write": "on", "remote_apply": "remote_apply"} {
+		do(t, raw(t, dsn, role+" SET synchronous_commit = "+weak))
+		settings(t, dsn, map[string]string{"synchronous_commit": want})
+	}
+	settings(t, dsn, map[string]string{"statement_timeout": "3s", "lock_timeout": "2s", "transaction_isolation": "read committed", "TimeZone": "UTC"})
+}
+
+// settings demands them of a connection.
+func settings(t *testing.T, dsn string, settings map[string]string) {
+	t.Helper()
 	s := openStore(t, dsn, Options{Timeout: 3 * time.Second})
-	for name, want := range map[string]string{"synchronous_commit": "on", "statement_timeout": "3s", "lock_timeout": "2s", "transaction_isolation": "read committed", "TimeZone": "UTC"} {
+	for name, want := range settings {
 		var got string
 		do(t, s.do(t.Context(), func(tx *tx) error {
 			return tx.query(func(r row) error { got = r.str(0); return nil }, "SELECT current_setting($1)", name)
