@@ -9,7 +9,7 @@ import (
 	"postvagt/internal/ledger"
 )
 
-// left is the end of the beat of a node that left with something in its hands.
+// left is the end of the beat of a node that left with something in its hands, or that is being buried.
 var left = time.Unix(0, 0).UTC()
 
 // Beat says that this life of the node is at work until now+ttl.
@@ -38,6 +38,8 @@ const beatQuery = `INSERT INTO node (name, life, since, until, ttl) VALUES ($1, 
 // beat is Beat; begin is when the caller's clock said now.
 func (t *tx) beat(begin, now time.Time, node, life string, ttl time.Duration) (a ledger.Alive, err error) {
 	t.writes++
+	// Of two nodes that begin at the same moment the second sees the first.
+	t.ask(nil, "SELECT pg_advisory_xact_lock($1, $2)", lockClass, lockBeat)
 	taken := true
 	t.ask(func(r row) error { taken, a.Since = false, r.time(0); return nil }, beatQuery, node, life, moment(now), moment(now.Add(ttl)), ttl.Microseconds())
 	t.ask(func(r row) error { a.Nodes, a.Rank = int(r.int(0)), int(r.int(1)); return nil },
@@ -121,6 +123,7 @@ func (t *tx) reap(now time.Time, node string) (buried []string, cutOff int, more
 			return nil, 0, false, err
 		}
 		if cutOff += n; n == takeBatch {
+			t.exec("UPDATE node SET until = $2 WHERE name = $1", name, left) // by no clock it goes on in this life
 			return buried, cutOff, true, nil
 		}
 		t.exec("DELETE FROM duty WHERE node = $1", name)

@@ -52,6 +52,7 @@ const (
 	lockPartitions = 2
 	lockSeal       = 3
 	lockPrune      = 4
+	lockBeat       = 5
 )
 
 // ErrNoLedger: the database holds no ledger, or one that has to be upgraded, and Options.Serve is not set.

@@ -310,6 +310,42 @@ func TestOneOfMany(t *testing.T) {
 	}
 }
 
+// TestFirstBeats: of two nodes whose first beats cross, the second knows of the first.
+func TestFirstBeats(t *testing.T) {
+	t.Parallel()
+	dsn := database(t)
+	written, done := make(chan bool), make(chan ledger.Alive, 1)
+	first := openStore(t, dsn, Options{Fault: func(point string) error {
+		if point == "commit-before" {
+			close(written)
+			deadline := time.Now().Add(5 * time.Second)
+			for len(done) == 0 && raw(t, dsn, `DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+				AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) THEN RAISE 'nobody waits'; END IF; END $$`) != nil {
+				if time.Now().After(deadline) {
+					return errors.New("the second beat neither waits nor ends")
+				}
+			}
+		}
+		return nil
+	}})
+	second := openStore(t, dsn, Options{})
+	now := time.Now()
+	go func() {
+		<-written
+		a, err := second.Beat(t.Context(), now, "n2", "life", time.Minute)
+		if err != nil {
+			t.Error(err)
+		}
+		done <- a
+	}()
+	if a, err := first.Beat(t.Context(), now, "n1", "life", time.Minute); err != nil || a.Nodes != 1 {
+		t.Errorf("the first: %+v, %v", a, err)
+	}
+	if a := <-done; a.Nodes != 2 || a.Rank != 1 {
+		t.Errorf("the second: %+v", a)
+	}
+}
+
 // TestSkew: a beat tells how far the node's clock is from the database's.
 func TestSkew(t *testing.T) {
 	t.Parallel()
@@ -440,6 +476,45 @@ func promise(promised map[string]string, line string) {
 		promised[id] = "delivered"
 	} else if promised[line] == "" {
 		promised[line] = "accepted"
+	}
+}
+
+// TestHalfBuried: a node from which a part of what it held was taken back does not go on as if nothing had happened, not
+// even when its own clock says that its beat has not ended.
+func TestHalfBuried(t *testing.T) {
+	t.Parallel()
+	dsn := database(t)
+	begins := 0
+	s, reaper := openStore(t, dsn, Options{}), openStore(t, dsn, Options{Fault: func(point string) error {
+		if point == "begin" {
+			if begins++; begins > 1 {
+				return errors.New("the reaper dies")
+			}
+		}
+		return nil
+	}})
+	a := benchAcceptance("x.example", []byte("sealed"))
+	for len(a.Deliveries) < takeBatch+10 {
+		a.Deliveries = append(a.Deliveries, a.Deliveries[0])
+	}
+	a.Claim = &ledger.Claim{Node: "slow", Lease: time.Hour}
+	_, err := s.Accept(t.Context(), a)
+	do(t, err)
+	now := time.Now()
+	beat := func(node, life string, after time.Duration) ledger.Alive {
+		t.Helper()
+		a, err := s.Beat(t.Context(), now.Add(after), node, life, 10*time.Second)
+		do(t, err)
+		return a
+	}
+	beat("slow", "life", 0)
+	beat("n2", "life", 0)
+	beat("n2", "life", 9*time.Second)
+	if _, n, err := reaper.Reap(t.Context(), now.Add(11*time.Second), "n2"); n != takeBatch || err == nil {
+		t.Fatalf("took %d back, %v", n, err)
+	}
+	if since := beat("slow", "life", 8*time.Second).Since; !since.Equal(now.Add(8 * time.Second).UTC().Truncate(time.Microsecond)) {
+		t.Errorf("it goes on since %v", since)
 	}
 }
 

@@ -7,8 +7,8 @@
 // sums are kept in slots, one for each connection. Nothing rests on transaction ids, so that a dump can be restored anywhere.
 //
 // Beyond plain SQL this uses: INSERT … ON CONFLICT, UPDATE … RETURNING, FOR UPDATE SKIP LOCKED, range partitions, partial indexes, row
-// triggers in PL/pgSQL, transaction-level advisory locks (only for migrations, partitions and sealing) and sequences. No LISTEN,
-// no temporary tables, no extensions, no large objects, no two-phase commit, no session state beyond settings.
+// triggers in PL/pgSQL, transaction-level advisory locks (only for migrations, partitions, sealing, retention and beats) and sequences.
+// No LISTEN, no temporary tables, no extensions, no large objects, no two-phase commit, no session state beyond settings.
 //
 // Times are kept in microseconds. Texts that PostgreSQL cannot hold (bytes that are no UTF-8, NUL) are escaped (text.go).
 package postgres
