@@ -103,7 +103,7 @@ func (t *tx) number(fresh []freshRow, now time.Time) error {
 	for _, s := range open {
 		s.last = s.first - 1
 	}
-	c := columns{n: len(fresh)}
+	var c columns
 	for _, e := range fresh {
 		s := open[e.authority]
 		s.last++
@@ -128,7 +128,6 @@ func (t *tx) number(fresh []freshRow, now time.Time) error {
 
 // columns are events as arrays, for one statement.
 type columns struct {
-	n                         int
 	authority                 []int32
 	seq, delivery             []int64
 	at                        []time.Time
@@ -154,7 +153,7 @@ func (t *tx) chainProblems(p part) (problems []string, err error) {
 		return nil, err
 	}
 	for _, a := range all {
-		problem, err := t.chainProblem(a.no, a.name)
+		problem, err := t.chainProblem(a.no)
 		if err != nil {
 			return nil, err
 		}
@@ -180,7 +179,7 @@ type follower struct {
 	problem string
 }
 
-func (t *tx) chainProblem(authority int32, name string) (string, error) {
+func (t *tx) chainProblem(authority int32) (string, error) {
 	f := follower{next: 1, batch: sha256.New()}
 	var seals, waiting, counted, countedSealed, proven int64
 	t.ask(func(r row) error {

@@ -18,7 +18,7 @@ import (
 // slots is how many slots of the tally connections are spread over.
 const slots = 64
 
-// link is what belongs to one connection.
+// session is what belongs to one connection.
 type session struct {
 	slot  int32
 	doubt atomic.Bool // a commit was acknowledged without its standby
@@ -27,8 +27,8 @@ type session struct {
 const sessionKey = "postvagt"
 
 func sessionOf(c *pgconn.PgConn) *session {
-	l, _ := c.CustomData()[sessionKey].(*session)
-	return l
+	own, _ := c.CustomData()[sessionKey].(*session)
+	return own
 }
 
 // connect makes the pool; connections are opened when they are needed, the first one here.
@@ -154,6 +154,7 @@ const (
 	codeExists        = "42P07"
 	codeCheck         = "23514"
 	codeLockTimeout   = "55P03"
+	codeNoTable       = "42P01"
 )
 
 // code is an error's SQLSTATE; "" when it does not come from the server.

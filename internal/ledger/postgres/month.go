@@ -12,9 +12,6 @@ import (
 	"postvagt/internal/ledger"
 )
 
-// codeForeignKey: an open delivery refers to the partition that is to be detached.
-const codeForeignKey = "23503"
-
 // month is a month's partitions.
 type month struct {
 	suffix   string // "_2026_03"
@@ -67,8 +64,14 @@ func (s *Store) dropMonths(ctx context.Context) error {
 			t.drop(m) // nobody writes into a month that has passed
 			return nil
 		})
-		if err != nil || used {
-			return err
+		if c := code(err); c == codeLockTimeout || c == codeNoTable { // somebody is in the way, or was faster
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("drop the empty month %s: %w", m.suffix[1:], err)
+		}
+		if used {
+			return nil
 		}
 	}
 	return nil
@@ -109,7 +112,7 @@ func (s *Store) pruneMonth(ctx context.Context, now time.Time, authority string,
 		rows, err = g.remove()
 		return err
 	})
-	if c := code(err); c == codeLockTimeout || c == codeForeignKey { // somebody is in the way: row by row, then
+	if code(err) == codeLockTimeout { // somebody is in the way: row by row, then
 		return 0, nil
 	}
 	if err != nil {
@@ -125,7 +128,7 @@ func (s *Store) doLong(ctx context.Context, f func(*tx) error) error {
 	if s.closed {
 		return ledger.ErrClosed
 	}
-	return s.once(ctx, "BEGIN", func(t *tx) error {
+	return s.once(ctx, func(t *tx) error {
 		t.ask(nil, "SET LOCAL statement_timeout = 0")
 		t.ask(nil, "SET LOCAL idle_in_transaction_session_timeout = 0")
 		return f(t)

@@ -71,7 +71,7 @@ var scans = map[string][]string{
 	"FROM unnest":                          {"authority", "pg_namespace"}, //
 }
 
-// node is a step of a plan.
+// planNode is a step of a plan.
 type planNode struct {
 	Type     string     `json:"Node Type"`
 	Relation string     `json:"Relation Name"`

@@ -21,13 +21,13 @@ func database(t testing.TB) (dsn string) {
 	})
 }
 
-func fresh1(t *testing.T) ledgertest.Open {
+func freshLedger(t *testing.T) ledgertest.Open {
 	dsn := database(t)
 	return func(fault func(string) error) (ledger.Store, error) {
 		return Open(context.Background(), dsn, Options{Serve: true, Fault: fault})
 	}
 }
 
-func TestLedger(t *testing.T) { ledgertest.Exercise(t, fresh1) }
+func TestLedger(t *testing.T) { ledgertest.Exercise(t, freshLedger) }
 
-func TestCluster(t *testing.T) { ledgertest.ExerciseCluster(t, fresh1) }
+func TestCluster(t *testing.T) { ledgertest.ExerciseCluster(t, freshLedger) }

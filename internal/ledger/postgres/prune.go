@@ -42,7 +42,7 @@ func (s *Store) Prune(ctx context.Context, now time.Time, authority string, r le
 		return p.round(max)
 	})
 	if err == nil && !done.More {
-		s.dropMonths(ctx) // when it fails, they are dropped another time: what is empty costs nearly nothing
+		err = s.dropMonths(ctx) // nothing was left to remove
 	}
 	if err != nil {
 		return ledger.Pruned{}, fmt.Errorf("prune: %w", err)

@@ -12,7 +12,7 @@ import (
 	"postvagt/internal/ledger/ledgertest"
 )
 
-func TestPruner(t *testing.T) { ledgertest.ExercisePruner(t, fresh1) }
+func TestPruner(t *testing.T) { ledgertest.ExercisePruner(t, freshLedger) }
 
 // yearOld accepts mail of a month a year ago and delivers it, with a notice; every tenth is confidential. Its partitions are there.
 func yearOld(t *testing.T, s *Store, n int) (from time.Time, ids []ledger.MessageID) {
@@ -185,6 +185,36 @@ func TestPruneMonthMixed(t *testing.T) {
 				t.Errorf("the month is there: %v, want %v", got, test.month)
 			}
 		})
+	}
+}
+
+// TestPruneDropFails: a month that cannot be dropped is told of, and keeps nothing else from going.
+func TestPruneDropFails(t *testing.T) {
+	t.Parallel()
+	dsn := database(t)
+	s := openStore(t, dsn, Options{})
+	from, _ := yearOld(t, s, 0)
+	now := time.Now().UTC()
+	oldMail(t, s, "Eksempel Kommune", now.Add(-2*time.Hour), 1)
+	view := "CREATE VIEW watched AS SELECT * FROM message" + from.Format("_2006_01")
+	if err := raw(t, dsn, view); err != nil {
+		t.Fatal(err)
+	}
+	k := ledger.Keep{Details: time.Second, Rows: time.Hour}
+	r := ledger.Retention{class.Ordinary: k, class.Confidential: k, class.Sensitive: k}
+	rows, err := 0, error(nil)
+	for n := (ledger.Pruned{More: true}); n.More; rows += n.Rows {
+		n, err = s.Prune(t.Context(), now, "Eksempel Kommune", r, 50)
+	}
+	if err == nil || rows != 2 {
+		t.Errorf("removed %d rows, %v", rows, err)
+	}
+	if err := raw(t, dsn, "DROP VIEW watched"); err != nil {
+		t.Fatal(err)
+	}
+	pruneAll(t, s, now, k)
+	if hasMonth(t, s, from) {
+		t.Error("the empty month is still there")
 	}
 }
 

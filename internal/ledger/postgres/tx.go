@@ -46,16 +46,17 @@ func (s *Store) do(ctx context.Context, f func(*tx) error) error {
 	ctx, cancel := context.WithTimeout(ctx, s.o.Timeout)
 	defer cancel()
 	for try := 1; ; try++ {
-		err := s.once(ctx, "BEGIN", f)
+		err := s.once(ctx, f)
 		if err == nil || try == mostTries || ctx.Err() != nil || !again(err) {
 			return err
 		}
 	}
 }
 
-// read runs f in one snapshot of the ledger. It takes as long as ctx lets it when long is set.
+// read runs f in one snapshot of the ledger.
 func (s *Store) read(ctx context.Context, f func(*tx) error) error { return s.look(ctx, false, f) }
 
+// look is read, which takes as long as ctx lets it when long is set.
 func (s *Store) look(ctx context.Context, long bool, f func(*tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -113,11 +114,11 @@ func (s *Store) acquire(ctx context.Context, begin string) (*tx, error) {
 }
 
 // once runs f in one transaction.
-func (s *Store) once(ctx context.Context, begin string, f func(*tx) error) (err error) {
+func (s *Store) once(ctx context.Context, f func(*tx) error) (err error) {
 	if err := s.fault("begin"); err != nil {
 		return err
 	}
-	t, err := s.acquire(ctx, begin)
+	t, err := s.acquire(ctx, "BEGIN")
 	if err != nil {
 		return err
 	}
