@@ -108,6 +108,36 @@ func (c Change) Check(d Delivery, notice bool) error {
 	return nil
 }
 
+// Onto writes the change's fields over the delivery's. What else follows from the change (its lease, Told, a Due that the change does not
+// name) the engine sees to.
+func (c Change) Onto(d *Delivery) {
+	d.State, d.Possibly = c.To, d.Possibly || c.Possibly
+	if !c.Due.IsZero() {
+		d.Due = c.Due
+	}
+	if !c.Deadline.IsZero() {
+		d.Deadline = c.Deadline
+	}
+	if !c.Watch.IsZero() {
+		d.Watch = c.Watch
+	}
+	if c.Owner != "" {
+		d.Owner = c.Owner
+	}
+	if c.Body != nil {
+		d.Body = *c.Body
+	}
+	if c.Lane != "" {
+		d.Lane = c.Lane
+	}
+	if c.Verdict != nil {
+		d.Verdict = *c.Verdict
+	}
+	if cl := c.Climb; cl != nil {
+		d.Recipient, d.Lane, d.Rung, d.Inside = cl.Recipient, cl.Lane, cl.Rung, cl.Inside
+	}
+}
+
 // EventKind is the kind of the change's event.
 func (c Change) EventKind() string {
 	switch {

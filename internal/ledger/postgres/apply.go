@@ -291,32 +291,8 @@ func (t *tx) traceCut(d *deliveryRow, now time.Time) {
 
 // move writes the delivery's new row.
 func (t *tx) move(c ledger.Change, d *deliveryRow) error {
-	d.State, d.Possibly = c.To, d.Possibly || c.Possibly
+	c.Onto(&d.Delivery)
 	d.Node, d.started = "", time.Time{}
-	if !c.Due.IsZero() {
-		d.Due = c.Due
-	}
-	if !c.Deadline.IsZero() {
-		d.Deadline = c.Deadline
-	}
-	if !c.Watch.IsZero() {
-		d.Watch = c.Watch
-	}
-	if c.Owner != "" {
-		d.Owner = c.Owner
-	}
-	if c.Body != nil {
-		d.Body = *c.Body
-	}
-	if c.Lane != "" {
-		d.Lane = c.Lane
-	}
-	if c.Verdict != nil {
-		d.Verdict = *c.Verdict
-	}
-	if cl := c.Climb; cl != nil {
-		d.Recipient, d.Lane, d.Rung, d.Inside = cl.Recipient, cl.Lane, cl.Rung, cl.Inside
-	}
 	if c.To == ledger.Queued && d.Due.IsZero() || c.Attempt != nil && c.Due.IsZero() {
 		d.Due = c.At // what is kept would be the end of the lease
 	}

@@ -421,20 +421,7 @@ func TestKill(t *testing.T) {
 		return err
 	})
 	ledgertest.CheckLaws(t, s)
-	for id, state := range promised {
-		st, err := s.Story(t.Context(), ledger.MessageID(id))
-		if err != nil {
-			t.Errorf("%s was promised: %v", id, err)
-			continue
-		}
-		d := st.Deliveries[0]
-		if state == "delivered" && d.State != ledger.Delivered {
-			t.Errorf("%s was delivered and is %s", id, d.State)
-		}
-		if d.State == ledger.Queued && !d.Possibly {
-			t.Errorf("%s: its attempt was cut off, but it is not marked", id)
-		}
-	}
+	ledgertest.CheckPromises(t, s, promised)
 	if len(promised) < 150 {
 		t.Errorf("only %d promises", len(promised))
 	}
@@ -457,26 +444,17 @@ func killOne(t *testing.T, dsn string, after int, promised map[string]string) {
 		if err != nil {
 			t.Fatalf("the node ended by itself: %v: %s", err, line)
 		}
-		promise(promised, line)
+		ledgertest.Promise(promised, line)
 	}
 	do(t, cmd.Process.Kill())
 	rest, err := io.ReadAll(out) // what it had still said before it died
 	do(t, err)
 	for line := range strings.Lines(string(rest)) {
 		if strings.HasSuffix(line, "\n") {
-			promise(promised, line)
+			ledgertest.Promise(promised, line)
 		}
 	}
 	cmd.Wait()
-}
-
-func promise(promised map[string]string, line string) {
-	line = strings.TrimSpace(line)
-	if id, ok := strings.CutPrefix(line, "done "); ok {
-		promised[id] = "delivered"
-	} else if promised[line] == "" {
-		promised[line] = "accepted"
-	}
 }
 
 // TestHalfBuried: a node from which a part of what it held was taken back does not go on as if nothing had happened, not

@@ -189,31 +189,7 @@ const outcomeUnknown = "unknown"
 
 // move writes the delivery's new row.
 func (t *tx) move(c ledger.Change, m stored, d *deliveryRow) error {
-	d.State, d.Possibly = c.To, d.Possibly || c.Possibly
-	if !c.Due.IsZero() {
-		d.Due = c.Due
-	}
-	if !c.Deadline.IsZero() {
-		d.Deadline = c.Deadline
-	}
-	if !c.Watch.IsZero() {
-		d.Watch = c.Watch
-	}
-	if c.Owner != "" {
-		d.Owner = c.Owner
-	}
-	if c.Body != nil {
-		d.Body = *c.Body
-	}
-	if c.Lane != "" {
-		d.Lane = c.Lane
-	}
-	if c.Verdict != nil {
-		d.Verdict = *c.Verdict
-	}
-	if cl := c.Climb; cl != nil {
-		d.Recipient, d.Lane, d.Rung, d.Inside = cl.Recipient, cl.Lane, cl.Rung, cl.Inside
-	}
+	c.Onto(&d.Delivery)
 	by, ended := "", value(nil)
 	due, deadline, look := micros(d.Due), micros(d.Deadline), watch(d.Watch)
 	if c.To == ledger.Queued && due == nil || c.Attempt != nil && c.Due.IsZero() {

@@ -112,7 +112,7 @@ func TestKill(t *testing.T) {
 			if err != nil {
 				t.Fatalf("the child ended by itself: %v", err)
 			}
-			promise(promised, line)
+			ledgertest.Promise(promised, line)
 		}
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
@@ -123,7 +123,7 @@ func TestKill(t *testing.T) {
 		}
 		for line := range strings.Lines(string(rest)) {
 			if strings.HasSuffix(line, "\n") {
-				promise(promised, line)
+				ledgertest.Promise(promised, line)
 			}
 		}
 		cmd.Wait()
@@ -137,31 +137,9 @@ func TestKill(t *testing.T) {
 		t.Fatal(err)
 	}
 	ledgertest.CheckLaws(t, s)
-	for id, state := range promised {
-		st, err := s.Story(t.Context(), ledger.MessageID(id))
-		if err != nil {
-			t.Errorf("%s was promised: %v", id, err)
-			continue
-		}
-		d := st.Deliveries[0]
-		if state == "delivered" && d.State != ledger.Delivered {
-			t.Errorf("%s was delivered and is %s", id, d.State)
-		}
-		if d.State == ledger.Queued && !d.Possibly {
-			t.Errorf("%s: its attempt was cut off, but it is not marked", id)
-		}
-	}
+	ledgertest.CheckPromises(t, s, promised)
 	if len(promised) < 200 {
 		t.Errorf("only %d promises", len(promised))
-	}
-}
-
-func promise(promised map[string]string, line string) {
-	line = strings.TrimSpace(line)
-	if id, ok := strings.CutPrefix(line, "done "); ok {
-		promised[id] = "delivered"
-	} else if promised[line] == "" {
-		promised[line] = "accepted"
 	}
 }
 
