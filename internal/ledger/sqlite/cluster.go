@@ -3,7 +3,6 @@ package sqlite
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"postvagt/internal/ledger"
@@ -124,7 +123,7 @@ func (s *Store) Reap(ctx context.Context, now time.Time, node string) ([]string,
 	if err != nil {
 		return nil, 0, fmt.Errorf("reap: %w", err)
 	}
-	return slices.Clip(dead), cutOff, nil
+	return dead, cutOff, nil
 }
 
 // Duty asks for work that one node does for all.

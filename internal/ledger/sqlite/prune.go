@@ -46,7 +46,6 @@ func (s *Store) Prune(ctx context.Context, now time.Time, authority string, r le
 // prunePlan is what one round of Prune will do.
 type prunePlan struct {
 	no      int64 // the authority
-	name    string
 	r       ledger.Retention
 	cursors []pruneCursor // that move
 	wait    []waiting     // messages that are not ready
@@ -134,7 +133,7 @@ func cutoff(s ledger.Stage, c class.Class, r ledger.Retention, now time.Time) (m
 }
 
 func (c *conn) planPrune(ctx context.Context, now time.Time, authority string, r ledger.Retention, max int) (*prunePlan, error) {
-	p := &prunePlan{name: authority, r: r}
+	p := &prunePlan{r: r}
 	found, err := c.one(ctx, func(r row) { p.no = r.int(0) }, "SELECT no FROM authority WHERE name = ?", authority)
 	if err != nil || !found {
 		return p, err
