@@ -47,7 +47,8 @@ func scaleID() string {
 	return expr
 }
 
-// TestScale measures what people and the dispatcher ask of a long ledger: see docs/scale.md. The hashes of its chain are not real.
+// TestScale asks of a long ledger what people and the dispatcher ask, and of one of a million deliveries or more also how long it takes:
+// see docs/scale.md. The hashes of its chain are not real.
 func TestScale(t *testing.T) {
 	n := int64(*scaleFlag)
 	s := openTest(t, Options{})
@@ -118,6 +119,20 @@ func measureScale(t *testing.T, s *Store, messages int64) {
 		}
 		return err
 	}
+	only := func(id ledger.MessageID, q ledger.Query) error {
+		found, err := s.Find(ctx, q)
+		if err == nil && (len(found) != 1 || found[0] != id) {
+			err = fmt.Errorf("%+v finds %v, not %s", q, found, id)
+		}
+		return err
+	}
+	trace := func(id ledger.MessageID) error {
+		st, err := s.Story(ctx, id)
+		if err == nil && (st.Message.ID != id || len(st.Deliveries) != 2 || len(st.Events) != 3 || len(st.Attempts) != 2) {
+			err = fmt.Errorf("the story of %s: %+v", id, st)
+		}
+		return err
+	}
 	retention := func(i int, k ledger.Keep) error {
 		if i >= 20 {
 			return nil
@@ -131,9 +146,11 @@ func measureScale(t *testing.T, s *Store, messages int64) {
 		limit time.Duration // of the 95th percentile; 0: none
 		ask   func(i int) error
 	}{
-		{"trace by id", 100 * time.Millisecond, func(i int) error { _, err := s.Story(ctx, ids[i]); return err }},
-		{"find by id", 100 * time.Millisecond, func(i int) error { return find(ledger.Query{ID: ids[i]}) }},
-		{"find by Message-ID", 100 * time.Millisecond, func(i int) error { return find(ledger.Query{HeaderID: "<" + string(ids[i]) + "@eksempel.example>"}) }},
+		{"trace by id", 100 * time.Millisecond, func(i int) error { return trace(ids[i]) }},
+		{"find by id", 100 * time.Millisecond, func(i int) error { return only(ids[i], ledger.Query{ID: ids[i]}) }},
+		{"find by Message-ID", 100 * time.Millisecond, func(i int) error {
+			return only(ids[i], ledger.Query{HeaderID: "<" + string(ids[i]) + "@eksempel.example>"})
+		}},
 		{"find by recipient", 100 * time.Millisecond, func(i int) error {
 			return find(ledger.Query{Recipient: fmt.Sprintf("borger%d@post.example", (messages*int64(i)/200+1)*7919%400000)})
 		}},
@@ -175,7 +192,7 @@ func measureScale(t *testing.T, s *Store, messages int64) {
 		ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 		p95 := took[len(took)*95/100]
 		t.Logf("| %s | %.1f | %.1f | %.1f |", q.name, ms(took[len(took)/2]), ms(p95), ms(took[len(took)-1]))
-		if q.limit > 0 && p95 > q.limit {
+		if messages >= 500_000 && q.limit > 0 && p95 > q.limit {
 			t.Errorf("%s takes %v, more than %v", q.name, p95, q.limit)
 		}
 	}
